@@ -1,0 +1,260 @@
+//! `fusex mount`: the arguments as given, and checked.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use tracing::level_filters::LevelFilter;
+
+use crate::exit::EXIT_STATUS;
+use crate::mount::options::{self, Options, Unknown};
+use crate::mount::{MountError, Mountpoint, check};
+
+/// Mount a directory, or a file system in memory
+///
+/// SOURCE appears at MOUNTPOINT, served by this program. The command returns when the mount
+/// can be used; the server goes on in the background until the mount is taken away with
+/// 'fusex umount', or the server gets SIGTERM, SIGINT or SIGHUP.
+#[derive(Debug, clap::Args)]
+#[command(allow_missing_positional = true, after_long_help = after_help())]
+pub struct MountArgs {
+    /// Directory to serve; may be left out with '-t mem' and with '-o source='
+    pub source: Option<PathBuf>,
+
+    /// Directory to mount on, or /dev/fd/N: descriptor N is a /dev/fuse that is mounted already
+    pub mountpoint: PathBuf,
+
+    /// Stay in the foreground [default: go to the background once the mount can be used]
+    #[arg(short, long)]
+    pub foreground: bool,
+
+    /// Say what is done and what was negotiated with the kernel
+    #[arg(short, long)]
+    pub verbose: bool,
+
+    /// Log every request; implies --foreground
+    #[arg(short, long)]
+    pub debug: bool,
+
+    /// Serve with one thread [default: several, up to '-o max_threads=']
+    #[arg(short, long)]
+    pub single_threaded: bool,
+
+    /// Serve with several threads (the default)
+    #[arg(short, long, conflicts_with = "single_threaded")]
+    pub multi_threaded: bool,
+
+    /// One /dev/fuse clone a thread (always so with several threads), as '-o clone_fd'
+    #[arg(short, long)]
+    pub clone_fd: bool,
+
+    /// What to mount: dir (a directory) or mem (in memory); a number means '-o max_threads='
+    /// [default: dir]
+    #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = parse_kind)]
+    pub kind: Vec<Kind>,
+
+    /// Mount options, separated by commas; may be repeated
+    #[arg(short, value_name = "OPTIONS")]
+    pub options: Vec<OsString>,
+
+    /// From the fstab helper: do everything but mount.
+    #[arg(skip)]
+    pub fake: bool,
+
+    /// From the fstab helper: unknown options are left out.
+    #[arg(skip)]
+    pub sloppy: bool,
+
+    /// From the fstab helper: enter this mount namespace first.
+    #[arg(skip)]
+    pub namespace: Option<PathBuf>,
+}
+
+/// What `-t` takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A file system.
+    Type(FsType),
+    /// A number of threads.
+    Threads(u32),
+}
+
+/// What is mounted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum FsType {
+    /// A directory of this machine.
+    #[default]
+    Dir,
+    /// Files in memory, gone with the mount.
+    Mem,
+}
+
+/// What `fusex mount` is to do, checked: paths exist and are canonical, options are in range.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MountConfig {
+    /// The directory to serve; for [`FsType::Mem`] whatever was given, which only names it.
+    pub source: Option<PathBuf>,
+    /// What is mounted.
+    pub fs_type: FsType,
+    /// Where.
+    pub mountpoint: Mountpoint,
+    /// Do not go to the background.
+    pub foreground: bool,
+    /// Tell what was negotiated.
+    pub verbose: bool,
+    /// Log every request.
+    pub debug: bool,
+    /// Do everything but mount.
+    pub fake: bool,
+    /// One serving thread.
+    pub single_threaded: bool,
+    /// What `-o`, `-c` and `-t N` said.
+    pub options: Options,
+}
+
+impl MountConfig {
+    /// The source for the mount table, unless `fsname=` says otherwise.
+    pub fn label(&self) -> String {
+        match &self.source {
+            Some(source) => source.to_string_lossy().into_owned(),
+            None => "mem".to_string(),
+        }
+    }
+}
+
+impl MountArgs {
+    /// How much is logged.
+    pub fn level(&self) -> LevelFilter {
+        match (self.debug, self.verbose) {
+            (true, _) => LevelFilter::DEBUG,
+            (false, true) => LevelFilter::INFO,
+            (false, false) => LevelFilter::WARN,
+        }
+    }
+
+    /// Checks everything that can be checked before mounting.
+    ///
+    /// # Errors
+    /// An option, the source or the mount point is wrong.
+    pub fn check(self) -> Result<MountConfig, MountError> {
+        let unknown = if self.sloppy { Unknown::Ignore } else { Unknown::Refuse };
+        let mut options = Options::parse(&self.options, unknown)?;
+        options.clone_fd |= self.clone_fd;
+        let mut fs_type = FsType::default();
+        for kind in &self.kind {
+            match kind {
+                Kind::Type(given) => fs_type = *given,
+                Kind::Threads(threads) => options.max_threads = Some(*threads),
+            }
+        }
+        if let Some(namespace) = &self.namespace {
+            super::helper::enter(namespace)?;
+        }
+        let given = options.source.as_ref().or(self.source.as_ref());
+        let source = match (fs_type, given) {
+            (FsType::Dir, Some(source)) => Some(check::source(source)?),
+            (FsType::Dir, None) => return Err(MountError::NoSource),
+            (FsType::Mem, source) => source.cloned(),
+        };
+        Ok(MountConfig {
+            source,
+            fs_type,
+            mountpoint: check::mountpoint(&self.mountpoint)?,
+            foreground: self.foreground || self.debug,
+            verbose: self.verbose,
+            debug: self.debug,
+            fake: self.fake,
+            single_threaded: self.single_threaded,
+            options,
+        })
+    }
+}
+
+/// A type, or a number of threads as in the command line of fuse-extent.
+fn parse_kind(text: &str) -> Result<Kind, String> {
+    let number = text.parse::<u32>().ok().filter(|_| !text.starts_with('+'));
+    match (text, number) {
+        ("dir", _) => Ok(Kind::Type(FsType::Dir)),
+        ("mem", _) => Ok(Kind::Type(FsType::Mem)),
+        (_, Some(threads @ 1..=options::MAX_THREADS)) => Ok(Kind::Threads(threads)),
+        _ => Err(format!("give dir, mem, or 1 to {} threads", options::MAX_THREADS)),
+    }
+}
+
+/// The end of the long help: options and exit codes.
+fn after_help() -> String {
+    format!("{}\n\n{EXIT_STATUS}", options::help())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Debug, Parser)]
+    struct Line {
+        #[command(flatten)]
+        args: MountArgs,
+    }
+
+    fn args(line: &[&str]) -> MountArgs {
+        Line::try_parse_from([&["mount"], line].concat()).unwrap().args
+    }
+
+    #[test]
+    fn defaults() {
+        let config = args(&["/", "/tmp"]).check().unwrap();
+        let expected = MountConfig {
+            source: Some("/".into()),
+            fs_type: FsType::Dir,
+            mountpoint: Mountpoint::Path("/tmp".into()),
+            foreground: false,
+            verbose: false,
+            debug: false,
+            fake: false,
+            single_threaded: false,
+            options: Options::default(),
+        };
+        assert_eq!(config, expected);
+        assert_eq!(config.label(), "/");
+    }
+
+    #[test]
+    fn every_switch() {
+        let config = args(&["-fvsc", "-t", "3", "-oro", "-o", "rw,sync", "/", "/tmp"]).check();
+        let config = config.unwrap();
+        assert!(config.foreground && config.verbose && config.single_threaded && !config.debug);
+        let expected = Options::parse(["max_threads=3,clone_fd,sync"], Unknown::Refuse).unwrap();
+        assert_eq!(config.options, expected);
+        assert!(args(&["-d", "/", "/tmp"]).check().unwrap().foreground, "-d implies -f");
+        assert_eq!(args(&["-d", "a", "b"]).level(), LevelFilter::DEBUG);
+        assert_eq!(args(&["-v", "a", "b"]).level(), LevelFilter::INFO);
+        assert_eq!(args(&["-m", "a", "b"]).level(), LevelFilter::WARN);
+    }
+
+    #[test]
+    fn the_source_may_be_left_out() {
+        let config = args(&["-t", "mem", "/tmp"]).check().unwrap();
+        assert_eq!((config.fs_type, &config.source), (FsType::Mem, &None));
+        assert_eq!(config.label(), "mem");
+        assert_eq!(args(&["-tmem", "name", "/tmp"]).check().unwrap().label(), "name");
+        assert!(matches!(args(&["/tmp"]).check(), Err(MountError::NoSource)));
+        let config = args(&["-osource=/", "/tmp"]).check().unwrap();
+        assert_eq!(config.source, Some("/".into()));
+    }
+
+    #[test]
+    fn what_t_takes() {
+        assert_eq!(parse_kind("mem"), Ok(Kind::Type(FsType::Mem)));
+        assert_eq!(parse_kind("dir"), Ok(Kind::Type(FsType::Dir)));
+        assert_eq!(parse_kind("16"), Ok(Kind::Threads(16)));
+        for bad in ["0", "4097", "-1", "+1", "tmpfs", ""] {
+            assert_eq!(parse_kind(bad), Err("give dir, mem, or 1 to 4096 threads".into()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_descriptor_as_mount_point() {
+        let config = args(&["/", "/dev/fd/7"]).check().unwrap();
+        assert_eq!(config.mountpoint, Mountpoint::Fd(7));
+    }
+}

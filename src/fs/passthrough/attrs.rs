@@ -1,0 +1,140 @@
+//! Attributes: GETATTR, SETATTR, STATX, STATFS.
+
+use std::time::Duration;
+
+use super::Passthrough;
+use super::nodes::{Node, NodeFd};
+use crate::Errno;
+use crate::fs::Result;
+use crate::sys::file::Statx;
+use crate::sys::{Fd, creds, file};
+use crate::wire::ops::SetTime;
+use crate::wire::flags::SetattrValid;
+use crate::wire::{AttrReply, FileHandle, NodeId, Statfs, StatxReply, Timestamp, ops};
+
+impl Passthrough {
+    /// Whether the kernel may keep attributes that it gets of this node now; remembers that it
+    /// was told so.
+    pub(super) fn trust(&self, node: &mut Node) -> bool {
+        let trusted = !node.is_mapped_writable() && !self.attr_valid.is_zero();
+        node.attrs_trusted |= trusted;
+        trusted
+    }
+
+    pub(super) fn is_trusted(&self, id: NodeId) -> bool {
+        self.nodes.lock(id).is_ok_and(|mut node| self.trust(&mut node))
+    }
+
+    fn attr_reply(&self, id: NodeId, stat: &Statx) -> AttrReply {
+        let valid = if self.is_trusted(id) { self.attr_valid } else { Duration::ZERO };
+        AttrReply { attr: self.nodes.attr(stat), valid }
+    }
+
+    /// The open file of a request that names one, else the inode.
+    fn file_or_node(&self, id: NodeId, fh: Option<FileHandle>) -> Result<NodeFd> {
+        match fh.map(|fh| self.handles.fd(fh)) {
+            Some(Ok(fd)) => Ok(NodeFd::Kept(fd)),
+            _ => self.nodes.fd(id),
+        }
+    }
+
+    pub(super) fn attributes(&self, id: NodeId, fh: Option<FileHandle>) -> Result<AttrReply> {
+        let fd = self.file_or_node(id, fh)?;
+        Ok(self.attr_reply(id, &file::fstatx(fd.get())?))
+    }
+
+    pub(super) fn extended(&self, id: NodeId, op: &ops::Statx) -> Result<StatxReply> {
+        let fd = self.file_or_node(id, op.fh)?;
+        let stat = file::fstatx(fd.get())?;
+        Ok(StatxReply {
+            attr: self.nodes.attr(&stat),
+            btime: Timestamp { secs: stat.stx_btime.tv_sec, nanos: stat.stx_btime.tv_nsec },
+            mask: stat.stx_mask & (libc::STATX_BASIC_STATS | libc::STATX_BTIME),
+            attributes: stat.stx_attributes,
+            attributes_mask: stat.stx_attributes_mask,
+            dev_major: stat.stx_dev_major,
+            dev_minor: stat.stx_dev_minor,
+        })
+    }
+
+    pub(super) fn set_attributes(&self, id: NodeId, op: &ops::Setattr) -> Result<AttrReply> {
+        let inode = self.nodes.fd(id)?;
+        let fd = inode.get();
+        if let Some(mode) = op.mode {
+            file::chmod(fd, mode & 0o7777)?;
+        }
+        if op.uid.is_some() || op.gid.is_some() {
+            file::chown(fd, op.uid, op.gid)?;
+        }
+        if let Some(size) = op.size {
+            self.truncate(fd, op, size)?;
+        }
+        if op.atime.is_some() || op.mtime.is_some() {
+            file::utimens(fd, &[timespec(op.atime), timespec(op.mtime)])?;
+        }
+        if changes_nothing(op.valid) {
+            // What is left of a chown to nobody, and of a write that clears set-id bits and
+            // capabilities: the kernel sends the wish without its subject. A chown that changes
+            // no id has the same effect.
+            file::chown(fd, None, None)?;
+        }
+        Ok(self.attr_reply(id, &file::fstatx(fd)?))
+    }
+
+    fn truncate(&self, inode: Fd, op: &ops::Setattr, size: u64) -> Result<()> {
+        let open = op.fh.and_then(|fh| self.handles.fd(fh).ok());
+        let truncate = || match open {
+            Some(fd) => match file::ftruncate(fd, size) {
+                // Open for reading only: ftruncate of a file that another open may write.
+                Err(Errno::EINVAL | Errno::EBADF) => truncate_inode(inode, size),
+                result => result,
+            },
+            None => truncate_inode(inode, size),
+        };
+        if op.valid.contains(SetattrValid::FATTR_KILL_SUIDGID) {
+            creds::without_fsetid(truncate)
+        } else {
+            truncate()
+        }
+    }
+
+    pub(super) fn file_system(&self, id: NodeId) -> Result<Statfs> {
+        let stat = file::fstatfs(self.nodes.fd(id)?.get())?;
+        Ok(Statfs {
+            blocks: stat.f_blocks,
+            bfree: stat.f_bfree,
+            bavail: stat.f_bavail,
+            files: stat.f_files,
+            ffree: stat.f_ffree,
+            bsize: stat.f_bsize as u32,
+            namelen: stat.f_namelen as u32,
+            frsize: stat.f_frsize as u32,
+        })
+    }
+}
+
+fn truncate_inode(inode: Fd, size: u64) -> Result<()> {
+    let fd = file::reopen(inode, libc::O_WRONLY | libc::O_NONBLOCK)?;
+    file::ftruncate(fd.get(), size)
+}
+
+/// Whether none of the fields is set that say what to change.
+fn changes_nothing(valid: SetattrValid) -> bool {
+    let subjects = SetattrValid::FATTR_MODE
+        | SetattrValid::FATTR_UID
+        | SetattrValid::FATTR_GID
+        | SetattrValid::FATTR_SIZE
+        | SetattrValid::FATTR_ATIME
+        | SetattrValid::FATTR_MTIME
+        | SetattrValid::FATTR_CTIME;
+    !valid.intersects(subjects)
+}
+
+fn timespec(time: Option<SetTime>) -> libc::timespec {
+    let (tv_sec, tv_nsec) = match time {
+        None => (0, libc::UTIME_OMIT),
+        Some(SetTime::Now) => (0, libc::UTIME_NOW),
+        Some(SetTime::At(at)) => (at.secs, i64::from(at.nanos)),
+    };
+    libc::timespec { tv_sec, tv_nsec }
+}

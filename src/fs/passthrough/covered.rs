@@ -1,0 +1,47 @@
+//! A mount point below the source: what lies under the mount.
+//!
+//! A lookup of that name would lead into the mount itself, and a server that asks itself
+//! waits for ever. So the directory is opened before it is mounted on, and stands for the
+//! name: the mount shows what a bind mount would show.
+
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::Errno;
+use crate::sys::{Fd, OpFd, file};
+
+pub(super) struct Covered {
+    fd: Fd,
+    parent: (u32, u32, u64),
+    name: CString,
+}
+
+impl Covered {
+    /// The directory at `path`, canonical, which is not mounted on yet. `None`: it cannot be
+    /// opened, and then it cannot be mounted on either.
+    pub(super) fn of(path: &Path) -> Option<Covered> {
+        let open = |path: &Path| {
+            let path = CString::new(path.as_os_str().as_bytes()).ok()?;
+            file::openat(Fd::CWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).ok()
+        };
+        let name = CString::new(path.file_name()?.as_bytes()).ok()?;
+        let parent = identity(open(path.parent()?)?.get()).ok()?;
+        Some(Covered { fd: open(path)?.keep(), parent, name })
+    }
+
+    /// Whether `name` in `parent` is the mount point.
+    pub(super) fn is(&self, parent: Fd, name: &CStr) -> bool {
+        name == self.name.as_c_str() && identity(parent) == Ok(self.parent)
+    }
+
+    /// The directory under the mount.
+    pub(super) fn open(&self) -> Result<OpFd, Errno> {
+        file::openat(self.fd, c".", libc::O_PATH | libc::O_DIRECTORY, 0)
+    }
+}
+
+fn identity(fd: Fd) -> Result<(u32, u32, u64), Errno> {
+    let stat = file::fstatx(fd)?;
+    Ok((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
+}

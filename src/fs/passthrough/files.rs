@@ -1,0 +1,121 @@
+//! What is done with an open file.
+//!
+//! With FUSE_PASSTHROUGH the kernel reads and writes the lower file itself; READ and WRITE
+//! come here only without it.
+
+use super::Passthrough;
+use super::nodes::Backing;
+use crate::Errno;
+use crate::fs::{IoctlReply, Result};
+use crate::session::about_to_block;
+use crate::sys::{creds, file};
+use crate::wire::flags::{OpenInFlags, WriteFlags};
+use crate::wire::{NodeId, Opened, ops};
+
+/// The ioctls whose size the number itself tells, as the kernel sends them for chattr and
+/// lsattr: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR.
+const IOCTLS: [u32; 4] = [0x8008_6601, 0x4008_6602, 0x801c_581f, 0x401c_5820];
+
+impl Passthrough {
+    /// The flags for the lower file of an open with `flags`.
+    ///
+    /// Without O_APPEND: the kernel sends positions, and a lower file that appends would put
+    /// mapped and gathered writes elsewhere. Without O_DIRECT: a request's data is not
+    /// aligned; the kernel's own cache is left out by FOPEN_DIRECT_IO instead.
+    pub(super) fn lower_flags(&self, flags: u32) -> i32 {
+        let dropped = libc::O_APPEND
+            | libc::O_CREAT
+            | libc::O_EXCL
+            | libc::O_NOCTTY
+            | libc::O_NOFOLLOW
+            | libc::O_DIRECT;
+        let flags = flags as i32 & !dropped;
+        if self.writeback && flags & libc::O_ACCMODE == libc::O_WRONLY {
+            // The kernel reads what surrounds a write to part of a page.
+            return flags & !libc::O_ACCMODE | libc::O_RDWR;
+        }
+        flags
+    }
+
+    pub(super) fn open_file(&self, node: NodeId, op: &ops::Open) -> Result<Opened> {
+        let inode = self.nodes.fd(node)?;
+        let open = || file::reopen(inode.get(), self.lower_flags(op.flags));
+        let fd = match op.open_flags.contains(OpenInFlags::FUSE_OPEN_KILL_SUIDGID) {
+            true => creds::without_fsetid(open)?,
+            false => open()?,
+        };
+        self.opened_file(node, fd, op.flags, false)
+    }
+
+    pub(super) fn read_file(&self, op: &ops::Read, buf: &mut [u8]) -> Result<usize> {
+        let fd = self.handles.fd(op.fh)?;
+        // What is in memory is read at once; for the disk another thread takes over meanwhile.
+        match file::pread_cached(fd, buf, op.offset) {
+            Ok(length) if length == buf.len() || length == 0 => return Ok(length),
+            _ => about_to_block(),
+        }
+        file::pread(fd, buf, op.offset)
+    }
+
+    pub(super) fn write_file(&self, op: &ops::Write<'_>) -> Result<u32> {
+        let fd = self.handles.fd(op.fh)?;
+        if op.flags as i32 & libc::O_DSYNC != 0 {
+            about_to_block();
+        }
+        let write = || file::pwrite(fd, op.data, op.offset);
+        let written = match op.write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+            true => creds::without_fsetid(write)?,
+            false => write()?,
+        };
+        Ok(written as u32)
+    }
+
+    pub(super) fn seek(&self, node: NodeId, op: &ops::Lseek) -> Result<u64> {
+        let fd = self.handles.fd(op.fh)?;
+        if self.has_dirty_pages(node)? {
+            return all_data(fd, op);
+        }
+        file::lseek(fd, op.offset, op.whence)
+    }
+
+    /// Whether the kernel may hold data of this file that the lower file has not got.
+    fn has_dirty_pages(&self, id: NodeId) -> Result<bool> {
+        let node = self.nodes.lock(id)?;
+        Ok(node.writers > 0 && node.backing == Backing::Served)
+    }
+
+    pub(super) fn copy_range(&self, op: &ops::CopyFileRange64) -> Result<u64> {
+        let (from, to) = (self.handles.fd(op.fh_in)?, self.handles.fd(op.fh_out)?);
+        let len = usize::try_from(op.len).unwrap_or(usize::MAX);
+        file::copy_file_range(from, op.off_in, to, op.off_out, len).map(|n| n as u64)
+    }
+
+    pub(super) fn control(&self, op: &ops::Ioctl<'_>, out: &mut [u8]) -> Result<IoctlReply> {
+        if !IOCTLS.contains(&op.cmd) {
+            return Err(Errno::ENOTTY);
+        }
+        // FS_IOC_{GET,SET}FLAGS have a long in their number and use an int; FS*XATTR 28 bytes.
+        let mut words = [0u64; 4];
+        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+        let given = op.data.len().min(bytes.len());
+        bytes[..given].copy_from_slice(&op.data[..given]);
+        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
+        }
+        let result = file::ioctl(self.handles.fd(op.fh)?, op.cmd, &mut words)?;
+        let back = words.iter().flat_map(|word| word.to_ne_bytes());
+        let size = out.len().min(bytes.len());
+        out.iter_mut().zip(back).for_each(|(to, byte)| *to = byte);
+        Ok(IoctlReply { result, size })
+    }
+}
+
+/// A file without holes, as POSIX allows to say of any file: the true answer would leave out
+/// what is still in the kernel's pages.
+fn all_data(fd: crate::sys::Fd, op: &ops::Lseek) -> Result<u64> {
+    let size = file::fstatx(fd)?.stx_size;
+    if op.offset >= size {
+        return Err(Errno::ENXIO);
+    }
+    Ok(if op.whence as i32 == libc::SEEK_DATA { op.offset } else { size })
+}

@@ -1,0 +1,231 @@
+//! The trait: one line an opcode. What is not here answers ENOSYS on purpose: ACCESS (the
+//! kernel checks), POLL (files are always ready), BMAP (not a block device).
+
+use super::Passthrough;
+use crate::Errno;
+use crate::channel::Connection;
+use crate::fs::{Context, Filesystem, IoctlReply, Result};
+use crate::session::Negotiation;
+use crate::sys::{creds, file, path};
+use crate::wire::ops::{self, FileLock};
+use crate::wire::{AttrReply, DirBuffer, Entry, NodeId, Opened, Statfs, StatxReply};
+
+impl Filesystem for Passthrough {
+    fn init(&self, negotiation: &mut Negotiation) {
+        self.negotiate(negotiation);
+    }
+
+    fn started(&self, connection: Connection) {
+        let _ = self.connection.set(connection);
+    }
+
+    fn thread_started(&self) {
+        if let Err(error) = creds::prepare_thread() {
+            tracing::error!("a serving thread keeps the process's umask and rights: {error}");
+        }
+    }
+
+    fn lookup(&self, _: &Context, parent: NodeId, op: &ops::Lookup<'_>) -> Result<Entry> {
+        self.look_up(parent, op.name.as_cstr())
+    }
+
+    fn forget(&self, node: NodeId, nlookup: u64) {
+        self.nodes.forget(node, nlookup);
+    }
+
+    fn getattr(&self, _: &Context, node: NodeId, op: &ops::Getattr) -> Result<AttrReply> {
+        self.attributes(node, op.fh)
+    }
+
+    fn setattr(&self, _: &Context, node: NodeId, op: &ops::Setattr) -> Result<AttrReply> {
+        self.set_attributes(node, op)
+    }
+
+    fn readlink(&self, _: &Context, node: NodeId, buf: &mut [u8]) -> Result<usize> {
+        path::readlink(self.nodes.fd(node)?.get(), buf)
+    }
+
+    fn symlink(&self, cx: &Context, parent: NodeId, op: &ops::Symlink<'_>) -> Result<Entry> {
+        self.make_symlink(cx, parent, op)
+    }
+
+    fn mknod(&self, cx: &Context, parent: NodeId, op: &ops::Mknod<'_>) -> Result<Entry> {
+        self.make_node(cx, parent, op)
+    }
+
+    fn mkdir(&self, cx: &Context, parent: NodeId, op: &ops::Mkdir<'_>) -> Result<Entry> {
+        self.make_dir(cx, parent, op)
+    }
+
+    fn unlink(&self, _: &Context, parent: NodeId, op: &ops::Unlink<'_>) -> Result<()> {
+        self.remove_name(parent, op.name.as_cstr())
+    }
+
+    fn rmdir(&self, _: &Context, parent: NodeId, op: &ops::Rmdir<'_>) -> Result<()> {
+        self.remove_dir(parent, op.name.as_cstr())
+    }
+
+    fn rename(&self, cx: &Context, parent: NodeId, op: &ops::Rename2<'_>) -> Result<()> {
+        self.move_name(cx, parent, op)
+    }
+
+    fn link(&self, _: &Context, newparent: NodeId, op: &ops::Link<'_>) -> Result<Entry> {
+        self.make_link(newparent, op)
+    }
+
+    fn open(&self, _: &Context, node: NodeId, op: &ops::Open) -> Result<Opened> {
+        self.open_file(node, op)
+    }
+
+    fn read(&self, _: &Context, _: NodeId, op: &ops::Read, buf: &mut [u8]) -> Result<usize> {
+        self.read_file(op, buf)
+    }
+
+    fn write(&self, _: &Context, _: NodeId, op: &ops::Write<'_>) -> Result<u32> {
+        self.write_file(op)
+    }
+
+    fn statfs(&self, _: &Context, node: NodeId) -> Result<Statfs> {
+        self.file_system(node)
+    }
+
+    fn release(&self, node: NodeId, op: &ops::Release) {
+        self.drop_locks_of(node, op.fh);
+        self.close_handle(op.fh);
+    }
+
+    fn fsync(&self, _: &Context, _: NodeId, op: &ops::Fsync) -> Result<()> {
+        file::fsync(self.handles.fd(op.fh)?, op.datasync)
+    }
+
+    fn setxattr(&self, _: &Context, node: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
+        self.set_xattr(node, op)
+    }
+
+    fn getxattr(
+        &self,
+        _: &Context,
+        node: NodeId,
+        op: &ops::Getxattr<'_>,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        self.get_xattr(node, op, buf)
+    }
+
+    fn listxattr(
+        &self,
+        cx: &Context,
+        node: NodeId,
+        _: &ops::Listxattr,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        self.list_xattrs(cx, node, buf)
+    }
+
+    fn removexattr(&self, _: &Context, node: NodeId, op: &ops::Removexattr<'_>) -> Result<()> {
+        self.remove_xattr(node, op)
+    }
+
+    fn flush(&self, _: &Context, node: NodeId, op: &ops::Flush) -> Result<()> {
+        self.drop_owner(node, op.lock_owner);
+        Ok(())
+    }
+
+    fn opendir(&self, _: &Context, node: NodeId, _: &ops::Opendir) -> Result<Opened> {
+        self.open_directory(node)
+    }
+
+    fn readdir(
+        &self,
+        _: &Context,
+        _: NodeId,
+        op: &ops::Readdir,
+        out: &mut DirBuffer<'_>,
+    ) -> Result<()> {
+        self.list(op.fh, op.offset, op.size, out)
+    }
+
+    fn readdirplus(
+        &self,
+        _: &Context,
+        _: NodeId,
+        op: &ops::Readdirplus,
+        out: &mut DirBuffer<'_>,
+    ) -> Result<()> {
+        self.list_plus(op.fh, op.offset, op.size, out)
+    }
+
+    fn releasedir(&self, _: NodeId, op: &ops::Releasedir) {
+        self.close_dir(op.fh);
+    }
+
+    fn fsyncdir(&self, _: &Context, _: NodeId, op: &ops::Fsyncdir) -> Result<()> {
+        file::fsync(self.handles.fd(op.fh)?, op.datasync)
+    }
+
+    fn getlk(&self, _: &Context, node: NodeId, op: &ops::Getlk) -> Result<FileLock> {
+        self.test_lock(node, op)
+    }
+
+    fn setlk(&self, _: &Context, node: NodeId, op: &ops::Setlk) -> Result<()> {
+        self.set_lock(node, op)
+    }
+
+    fn setlkw(&self, _: &Context, node: NodeId, op: &ops::Setlk) -> Result<()> {
+        self.wait_for_lock(node, op)
+    }
+
+    fn create(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Create<'_>,
+    ) -> Result<(Entry, Opened)> {
+        self.create_file(cx, parent, op)
+    }
+
+    fn ioctl(
+        &self,
+        _: &Context,
+        _: NodeId,
+        op: &ops::Ioctl<'_>,
+        buf: &mut [u8],
+    ) -> Result<IoctlReply> {
+        self.control(op, buf)
+    }
+
+    fn fallocate(&self, _: &Context, _: NodeId, op: &ops::Fallocate) -> Result<()> {
+        file::fallocate(self.handles.fd(op.fh)?, op.mode, op.offset, op.length)
+    }
+
+    fn lseek(&self, _: &Context, node: NodeId, op: &ops::Lseek) -> Result<u64> {
+        if self.writeback {
+            // The kernel holds data that the lower file has not got; it then treats every file
+            // as one without holes, which is never wrong.
+            return Err(Errno::ENOSYS);
+        }
+        self.seek(node, op)
+    }
+
+    fn copy_file_range(&self, _: &Context, _: NodeId, op: &ops::CopyFileRange64) -> Result<u64> {
+        self.copy_range(op)
+    }
+
+    fn syncfs(&self, _: &Context, node: NodeId) -> Result<()> {
+        let root = file::reopen(self.nodes.fd(node)?.get(), libc::O_RDONLY | libc::O_NONBLOCK)?;
+        file::syncfs(root.get())
+    }
+
+    fn tmpfile(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Tmpfile<'_>,
+    ) -> Result<(Entry, Opened)> {
+        self.create_unnamed(cx, parent, op)
+    }
+
+    fn statx(&self, _: &Context, node: NodeId, op: &ops::Statx) -> Result<StatxReply> {
+        self.extended(node, op)
+    }
+}

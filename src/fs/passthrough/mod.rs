@@ -1,0 +1,177 @@
+//! A directory of this machine, served as it is.
+//!
+//! The kernel checks permissions (`default_permissions` and POSIX ACLs) with the mode, owner
+//! and ACL of the lower file, as the lower file system would; what is made is made with
+//! the caller's ids, groups and umask. Everything else is done as the serving process, on an
+//! O_PATH descriptor or file handle of the very inode, never by a path: no request can
+//! leave the source by a symbolic link or `..`. A mount below the source belongs to the
+//! source and is entered.
+//!
+//! File data goes straight to the lower file where the kernel can do that
+//! (FUSE_PASSTHROUGH, Linux 6.9, CAP_SYS_ADMIN); then nothing is cached twice, and mapped
+//! memory is the lower file's.
+//!
+//! | file | what |
+//! | --- | --- |
+//! | `nodes` | node ids: which inode, how it is reached, how often the kernel knows it |
+//! | `handles` | open files and directories, passthrough registrations |
+//! | `names` | LOOKUP and what makes, moves and removes names |
+//! | `files`, `dirs` | what is done with an open file, an open directory |
+//! | `attrs`, `xattrs` | attributes |
+//! | `covered` | a mount point below the source |
+//! | `locks` | POSIX, OFD and flock locks |
+//! | `filesystem` | the trait: one line an opcode |
+
+mod attrs;
+mod covered;
+mod dirs;
+mod files;
+mod filesystem;
+mod handles;
+mod locks;
+mod names;
+mod nodes;
+mod xattrs;
+
+use std::ffi::CString;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use crate::Errno;
+use crate::channel::Connection;
+use crate::mount::Cache;
+use crate::session::Negotiation;
+use crate::sys::creds::Powers;
+use crate::sys::{Fd, file};
+use crate::wire::flags::InitFlags;
+
+/// Settings of a [`Passthrough`].
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Which cache rules.
+    pub cache: Cache,
+    /// How long a name is trusted, instead of the cache's own.
+    pub entry_timeout: Option<Duration>,
+    /// How long attributes are trusted, instead of the cache's own.
+    pub attr_timeout: Option<Duration>,
+    /// How long a missing name is trusted, instead of the cache's own.
+    pub negative_timeout: Option<Duration>,
+    /// Writes are gathered in the kernel (FUSE_WRITEBACK_CACHE); excludes passthrough.
+    pub writeback: bool,
+    /// Data straight to the lower file where the kernel can.
+    pub passthrough: bool,
+    /// The preferred I/O size that every file shows, in bytes, instead of its own.
+    pub blksize: Option<u32>,
+    /// Where this is going to be mounted; matters when that is below the source.
+    pub mountpoint: Option<PathBuf>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            cache: Cache::Auto,
+            entry_timeout: None,
+            attr_timeout: None,
+            negative_timeout: None,
+            writeback: false,
+            passthrough: true,
+            blksize: None,
+            mountpoint: None,
+        }
+    }
+}
+
+/// The file system.
+pub struct Passthrough {
+    nodes: nodes::Nodes,
+    handles: handles::Handles,
+    locks: locks::Locks,
+    covered: Option<covered::Covered>,
+    cache: Cache,
+    entry_valid: Duration,
+    attr_valid: Duration,
+    negative_valid: Duration,
+    writeback: bool,
+    /// Wanted, and agreed on with the kernel.
+    passthrough: AtomicBool,
+    connection: OnceLock<Connection>,
+    powers: Powers,
+}
+
+impl Passthrough {
+    /// Serves `source`, a directory. Raises the soft limit of open files.
+    pub fn new(source: &Path, config: &Config) -> Result<Passthrough, Errno> {
+        let path = CString::new(source.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let root = file::openat(Fd::CWD, &path, flags, 0)?;
+        let limit = crate::sys::process::raise_file_limit()?;
+        crate::sys::process::ignore_file_size_limit()?;
+        let powers = Powers::of_thread();
+        let nodes = nodes::Nodes::new(root.keep(), limit, powers.open_handles, config.blksize)?;
+        let covered = match &config.mountpoint {
+            Some(path) if path.starts_with(source) && path != source => covered::Covered::of(path),
+            _ => None,
+        };
+        let (name, negative) = match config.cache {
+            Cache::Never => (Duration::ZERO, Duration::ZERO),
+            Cache::Auto => (Duration::from_secs(1), Duration::ZERO),
+            Cache::Always => (Duration::from_secs(86_400), Duration::from_secs(86_400)),
+        };
+        Ok(Passthrough {
+            nodes,
+            handles: handles::Handles::new(),
+            locks: locks::Locks::default(),
+            covered,
+            cache: config.cache,
+            entry_valid: config.entry_timeout.unwrap_or(name),
+            attr_valid: config.attr_timeout.unwrap_or(name),
+            negative_valid: config.negative_timeout.unwrap_or(negative),
+            writeback: config.writeback,
+            passthrough: AtomicBool::new(config.passthrough && !config.writeback),
+            connection: OnceLock::new(),
+            powers,
+        })
+    }
+
+    /// What is asked of the kernel.
+    fn negotiate(&self, negotiation: &mut Negotiation) {
+        let mut wanted = InitFlags::FUSE_POSIX_LOCKS
+            | InitFlags::FUSE_FLOCK_LOCKS
+            | InitFlags::FUSE_ATOMIC_O_TRUNC
+            | InitFlags::FUSE_DO_READDIRPLUS
+            | InitFlags::FUSE_READDIRPLUS_AUTO
+            | InitFlags::FUSE_HANDLE_KILLPRIV_V2
+            | InitFlags::FUSE_CACHE_SYMLINKS
+            | InitFlags::FUSE_SETXATTR_EXT
+            | InitFlags::FUSE_CREATE_SUPP_GROUP
+            | InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
+            | InitFlags::FUSE_HAS_IOCTL_DIR;
+        if self.powers.switch_user {
+            // Somebody else's umask and ACLs count only where files are made as somebody else.
+            wanted |= InitFlags::FUSE_DONT_MASK | InitFlags::FUSE_POSIX_ACL;
+        }
+        if self.writeback {
+            wanted |= InitFlags::FUSE_WRITEBACK_CACHE;
+        }
+        let high = InitFlags::FUSE_PASSTHROUGH | InitFlags::FUSE_INIT_EXT;
+        let can = self.powers.admin && negotiation.offered.contains(high);
+        if self.passthrough.load(Ordering::Relaxed) && can {
+            wanted |= InitFlags::FUSE_PASSTHROUGH;
+            negotiation.max_stack_depth = 1;
+        } else {
+            self.passthrough.store(false, Ordering::Relaxed);
+        }
+        negotiation.wanted |= wanted;
+        if self.cache == Cache::Always {
+            negotiation.wanted -= InitFlags::FUSE_AUTO_INVAL_DATA;
+            negotiation.wanted |= InitFlags::FUSE_EXPLICIT_INVAL_DATA;
+        }
+    }
+
+    fn connection(&self) -> Result<Connection, Errno> {
+        self.connection.get().copied().ok_or(Errno::ENOTCONN)
+    }
+}

@@ -1,0 +1,193 @@
+//! LOOKUP, and what makes, moves and removes names.
+
+use std::ffi::CStr;
+
+use super::Passthrough;
+use crate::Errno;
+use crate::fs::{Context, Result};
+use crate::sys::file::{self, Statx};
+use crate::sys::{Fd, OpFd, creds, path};
+use crate::wire::{Entry, Extensions, NodeId, Opened, ops};
+
+/// Looks at the name itself, whatever it is.
+const LOOK: i32 = libc::O_PATH | libc::O_NOFOLLOW;
+
+impl Passthrough {
+    pub(super) fn look_up(&self, parent: NodeId, name: &CStr) -> Result<Entry> {
+        let parent = self.nodes.fd(parent)?;
+        match self.look_at(parent.get(), name) {
+            Ok(fd) => self.entry(fd),
+            Err(Errno::ENOENT) if !self.negative_valid.is_zero() => {
+                Ok(Entry::negative(self.negative_valid))
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The inode of a name.
+    fn look_at(&self, parent: Fd, name: &CStr) -> Result<OpFd> {
+        match &self.covered {
+            Some(covered) if covered.is(parent, name) => covered.open(),
+            _ => file::openat(parent, name, LOOK, 0),
+        }
+    }
+
+    /// The entry of an inode, counted once more.
+    pub(super) fn entry(&self, fd: OpFd) -> Result<Entry> {
+        let stat = file::fstatx(fd.get())?;
+        let (node, trusted) = self.nodes.remember(fd, &stat, |node| self.trust(node))?;
+        Ok(self.entry_of(node, &stat, trusted))
+    }
+
+    fn entry_of(&self, node: NodeId, stat: &Statx, trusted: bool) -> Entry {
+        let attr_valid = if trusted { self.attr_valid } else { std::time::Duration::ZERO };
+        Entry {
+            node,
+            generation: 0,
+            attr: self.nodes.attr(stat),
+            attr_valid,
+            entry_valid: self.entry_valid,
+        }
+    }
+
+    /// Runs `f` as the caller, who will own what it makes.
+    fn as_caller<T>(
+        &self,
+        cx: &Context,
+        ext: &Extensions<'_>,
+        umask: u32,
+        f: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        // The kernel sends one group at the most: the parent's, if the caller is in it.
+        let mut groups = [0; 4];
+        let mut count = 0;
+        for (place, group) in groups.iter_mut().zip(ext.groups.iter()) {
+            *place = group;
+            count += 1;
+        }
+        creds::as_caller(cx.uid, cx.gid, &groups[..count], umask, f)
+    }
+
+    pub(super) fn make_node(&self, cx: &Context, parent: NodeId, op: &ops::Mknod<'_>) -> Result<Entry> {
+        let parent = self.nodes.fd(parent)?;
+        let name = op.name.as_cstr();
+        self.as_caller(cx, &op.ext, op.umask, || {
+            path::mknod(parent.get(), name, op.mode, op.rdev)
+        })?;
+        self.entry(file::openat(parent.get(), name, LOOK, 0)?)
+    }
+
+    pub(super) fn make_dir(&self, cx: &Context, parent: NodeId, op: &ops::Mkdir<'_>) -> Result<Entry> {
+        let parent = self.nodes.fd(parent)?;
+        let name = op.name.as_cstr();
+        self.as_caller(cx, &op.ext, op.umask, || path::mkdir(parent.get(), name, op.mode))?;
+        self.entry(file::openat(parent.get(), name, LOOK, 0)?)
+    }
+
+    pub(super) fn make_symlink(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Symlink<'_>,
+    ) -> Result<Entry> {
+        let parent = self.nodes.fd(parent)?;
+        let name = op.name.as_cstr();
+        self.as_caller(cx, &op.ext, 0, || path::symlink(op.target, parent.get(), name))?;
+        self.entry(file::openat(parent.get(), name, LOOK, 0)?)
+    }
+
+    pub(super) fn make_link(&self, newparent: NodeId, op: &ops::Link<'_>) -> Result<Entry> {
+        let node = self.nodes.fd(op.oldnode)?;
+        let parent = self.nodes.fd(newparent)?;
+        path::link(node.get(), parent.get(), op.newname.as_cstr())?;
+        let stat = file::fstatx(node.get())?;
+        let trusted = self.nodes.count(op.oldnode, |node| self.trust(node))?;
+        Ok(self.entry_of(op.oldnode, &stat, trusted))
+    }
+
+    pub(super) fn remove_name(&self, parent: NodeId, name: &CStr) -> Result<()> {
+        let parent = self.nodes.fd(parent)?;
+        self.nodes.keep_alive(parent.get(), name);
+        path::unlink(parent.get(), name)
+    }
+
+    pub(super) fn remove_dir(&self, parent: NodeId, name: &CStr) -> Result<()> {
+        let parent = self.nodes.fd(parent)?;
+        self.nodes.keep_alive(parent.get(), name);
+        path::rmdir(parent.get(), name)
+    }
+
+    pub(super) fn move_name(&self, cx: &Context, parent: NodeId, op: &ops::Rename2<'_>) -> Result<()> {
+        let from = self.nodes.fd(parent)?;
+        let to = self.nodes.fd(op.newdir)?;
+        let (old, new) = (op.oldname.as_cstr(), op.newname.as_cstr());
+        self.nodes.keep_alive(to.get(), new);
+        let rename = || path::rename(from.get(), old, to.get(), new, op.flags);
+        if op.flags & libc::RENAME_WHITEOUT != 0 {
+            // The whiteout left behind is a new file, and the caller's.
+            return creds::as_caller(cx.uid, cx.gid, &[], 0, rename);
+        }
+        rename()
+    }
+
+    /// CREATE: always as a new file.
+    ///
+    /// When the name turns out to be taken, though the kernel believed it free, ESTALE makes
+    /// the kernel look it up afresh and open it with the permission checks of an open.
+    pub(super) fn create_file(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Create<'_>,
+    ) -> Result<(Entry, Opened)> {
+        let parent = self.nodes.fd(parent)?;
+        let flags = self.lower_flags(op.flags) | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
+        let made = self.as_caller(cx, &op.ext, op.umask, || {
+            file::openat(parent.get(), op.name.as_cstr(), flags, op.mode)
+        });
+        let exclusive = op.flags as i32 & libc::O_EXCL != 0;
+        let fd = match made {
+            Err(Errno::EEXIST) if !exclusive => return Err(Errno::ESTALE),
+            made => made?,
+        };
+        self.created(fd, op.flags)
+    }
+
+    /// TMPFILE: a file without a name in the parent's file system.
+    pub(super) fn create_unnamed(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Tmpfile<'_>,
+    ) -> Result<(Entry, Opened)> {
+        let parent = self.nodes.fd(parent)?;
+        let kept = libc::O_EXCL as u32 & op.flags;
+        let flags = self.lower_flags(op.flags) | kept as i32 | libc::O_TMPFILE;
+        let fd = self.as_caller(cx, &op.ext, op.umask, || {
+            file::openat(parent.get(), c".", flags, op.mode)
+        })?;
+        self.created(fd, op.flags)
+    }
+
+    /// The entry and handle of a file just made and open as `fd`.
+    fn created(&self, fd: OpFd, flags: u32) -> Result<(Entry, Opened)> {
+        let mut entry = self.entry(file::reopen(fd.get(), libc::O_PATH)?)?;
+        match self.opened_file(entry.node, fd, flags, true) {
+            Ok(opened) => {
+                if !self.is_trusted(entry.node) {
+                    entry.attr_valid = std::time::Duration::ZERO;
+                }
+                Ok((entry, opened))
+            }
+            Err(error) => {
+                self.nodes.forget(entry.node, 1);
+                Err(error)
+            }
+        }
+    }
+
+    /// LOOKUP for READDIRPLUS, where a name that is gone meanwhile is no error.
+    pub(super) fn look_up_listed(&self, parent: Fd, name: &CStr) -> Option<Entry> {
+        self.look_at(parent, name).and_then(|fd| self.entry(fd)).ok()
+    }
+}

@@ -1,0 +1,447 @@
+//! Node ids: which inode, how it is reached, how often the kernel knows it.
+//!
+//! An inode is reached by an O_PATH descriptor, or, past a budget, by a file handle that is
+//! opened for each request. The budget leaves most of RLIMIT_NOFILE to open files, so that
+//! a million known inodes cost memory only. Directories, which every lookup passes, may use
+//! all of it, other files three quarters.
+//!
+//! One inode has one node, found by (device, inode number). A descriptor keeps the inode
+//! alive, so the pair cannot come to mean another file meanwhile. A handle does not: its
+//! inode may be gone and its number used again, which the handles' own generation tells.
+//! A file that is about to lose a name is therefore given a descriptor first
+//! ([`Nodes::keep_alive`]): it may go on being used without a name.
+//!
+//! Locks: a shard of the index first, then a node; neither is held over a request.
+
+use std::collections::HashMap;
+use std::ffi::CStr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard};
+
+use crate::Errno;
+use crate::fs::slab::Slab;
+use crate::sys::file::{self, Statx};
+use crate::sys::handle::Handle;
+use crate::sys::{Fd, OpFd};
+use crate::wire::{Attr, NodeId, Timestamp};
+
+const SHARDS: usize = 64;
+/// Of RLIMIT_NOFILE, the part that nodes may use is one in so many.
+const SHARE: u64 = 5;
+/// Bits of an inode number left as they are on the source's own file system.
+const DEVICE_SHIFT: u32 = 48;
+
+/// A file on this machine.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+struct Key {
+    major: u32,
+    minor: u32,
+    ino: u64,
+}
+
+impl Key {
+    fn of(stat: &Statx) -> Key {
+        Key { major: stat.stx_dev_major, minor: stat.stx_dev_minor, ino: stat.stx_ino }
+    }
+}
+
+#[derive(Default)]
+enum Place {
+    #[default]
+    Nowhere,
+    Kept(Fd),
+    Handle {
+        handle: Handle,
+        mount: Fd,
+    },
+}
+
+/// Whether and how the file's data goes straight to the lower file.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(super) enum Backing {
+    /// Not tried since the last close.
+    #[default]
+    None,
+    /// Registered under this id.
+    Id(i32),
+    /// Not possible: data is served until the last close, as the kernel allows one way at a time.
+    Served,
+}
+
+/// One node.
+#[derive(Default)]
+pub(super) struct Node {
+    key: Key,
+    place: Place,
+    /// How many lookups the kernel has to forget.
+    nlookup: u64,
+    /// Open handles, and those among them that may write.
+    pub(super) opens: u32,
+    pub(super) writers: u32,
+    pub(super) backing: Backing,
+    /// The kernel may trust attributes that it was given.
+    pub(super) attrs_trusted: bool,
+}
+
+impl Node {
+    /// While somebody may write through mapped memory of the lower file, which this file
+    /// system does not see, attributes are not to be trusted.
+    pub(super) fn is_mapped_writable(&self) -> bool {
+        self.writers > 0 && matches!(self.backing, Backing::Id(_))
+    }
+}
+
+/// A node's inode, for one request.
+pub(super) enum NodeFd {
+    Kept(Fd),
+    Opened(OpFd),
+}
+
+impl NodeFd {
+    pub(super) fn get(&self) -> Fd {
+        match self {
+            NodeFd::Kept(fd) => *fd,
+            NodeFd::Opened(fd) => fd.get(),
+        }
+    }
+}
+
+/// All nodes.
+pub(super) struct Nodes {
+    slab: Slab<Mutex<Node>>,
+    index: Vec<Mutex<HashMap<Key, u64>>>,
+    /// By mount id: a descriptor to open handles with.
+    mounts: Mutex<HashMap<u64, Fd>>,
+    /// Devices seen, the source's own first.
+    devices: Mutex<Vec<(u32, u32)>>,
+    home: (u32, u32),
+    can_open_handles: bool,
+    blksize: Option<u32>,
+    budget: usize,
+    kept: AtomicUsize,
+    by_handle: AtomicUsize,
+}
+
+impl Nodes {
+    /// A table whose root is `root`, an open directory; `limit` is RLIMIT_NOFILE, `blksize`
+    /// the preferred I/O size to show.
+    pub(super) fn new(
+        root: Fd,
+        limit: u64,
+        can_open_handles: bool,
+        blksize: Option<u32>,
+    ) -> Result<Nodes, Errno> {
+        let stat = file::fstatx(root)?;
+        let home = (stat.stx_dev_major, stat.stx_dev_minor);
+        let nodes = Nodes {
+            slab: Slab::new(NodeId::ROOT.0 as u32),
+            index: (0..SHARDS).map(|_| Mutex::default()).collect(),
+            mounts: Mutex::new(HashMap::from([(stat.stx_mnt_id, root)])),
+            devices: Mutex::new(vec![home]),
+            home,
+            can_open_handles,
+            blksize,
+            budget: usize::try_from(limit / SHARE).unwrap_or(usize::MAX),
+            kept: AtomicUsize::new(0),
+            by_handle: AtomicUsize::new(0),
+        };
+        let (id, node) = nodes.slab.insert().ok_or(Errno::ENOMEM)?;
+        debug_assert_eq!(id, NodeId::ROOT.0);
+        // The root is never forgotten: its count starts at one that nobody takes back.
+        let key = Key::of(&stat);
+        *node.lock().unwrap() =
+            Node { key, place: Place::Kept(root), nlookup: 1 << 40, ..Node::default() };
+        nodes.shard(key).insert(key, id);
+        Ok(nodes)
+    }
+
+    fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u64>> {
+        let mixed = (key.ino ^ u64::from(key.minor) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        self.index[(mixed >> 58) as usize].lock().unwrap()
+    }
+
+    /// The node, locked. ESTALE: there is no such node (any more).
+    pub(super) fn lock(&self, id: NodeId) -> Result<MutexGuard<'_, Node>, Errno> {
+        Ok(self.slab.get(id.0).ok_or(Errno::ESTALE)?.lock().unwrap())
+    }
+
+    /// The node's inode.
+    pub(super) fn fd(&self, id: NodeId) -> Result<NodeFd, Errno> {
+        match &self.lock(id)?.place {
+            Place::Kept(fd) => Ok(NodeFd::Kept(*fd)),
+            Place::Handle { handle, mount } => {
+                Ok(NodeFd::Opened(handle.open(*mount, libc::O_PATH | libc::O_NOFOLLOW)?))
+            }
+            Place::Nowhere => Err(Errno::ESTALE),
+        }
+    }
+
+    /// The node of an inode that was just looked up by `fd`, counted once more. `with` sees
+    /// it while it is locked.
+    pub(super) fn remember<T>(
+        &self,
+        fd: OpFd,
+        stat: &Statx,
+        with: impl FnOnce(&mut Node) -> T,
+    ) -> Result<(NodeId, T), Errno> {
+        let key = Key::of(stat);
+        let mut shard = self.shard(key);
+        if let Some(id) = shard.get(&key)
+            && let Some(node) = self.slab.get(*id)
+        {
+            let mut node = node.lock().unwrap();
+            if same_inode(&node.place, fd.get()) {
+                node.nlookup += 1;
+                return Ok((NodeId(*id), with(&mut node)));
+            }
+        }
+        let place = self.place(fd, stat);
+        let Some((id, node)) = self.slab.insert() else {
+            self.leave(place);
+            return Err(Errno::ENFILE);
+        };
+        let mut node = node.lock().unwrap();
+        *node = Node { key, place, nlookup: 1, ..Node::default() };
+        shard.insert(key, id);
+        Ok((NodeId(id), with(&mut node)))
+    }
+
+    /// One more lookup of a node that is known.
+    pub(super) fn count<T>(&self, id: NodeId, with: impl FnOnce(&mut Node) -> T) -> Result<T, Errno> {
+        let mut node = self.lock(id)?;
+        node.nlookup += 1;
+        Ok(with(&mut node))
+    }
+
+    /// Keeps the descriptor, or makes a handle of it when the budget is used up.
+    fn place(&self, fd: OpFd, stat: &Statx) -> Place {
+        let directory = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR;
+        let budget = if directory { self.budget } else { self.budget / 4 * 3 };
+        if self.kept.load(Ordering::Relaxed) >= budget
+            && self.can_open_handles
+            && let Some(mount) = self.mount_of(fd.get(), stat)
+            && let Ok(handle) = Handle::of(fd.get())
+        {
+            self.by_handle.fetch_add(1, Ordering::Relaxed);
+            return Place::Handle { handle, mount };
+        }
+        self.kept.fetch_add(1, Ordering::Relaxed);
+        Place::Kept(fd.keep())
+    }
+
+    /// A descriptor to open handles of this mount with: not O_PATH, so of a file or directory.
+    fn mount_of(&self, fd: Fd, stat: &Statx) -> Option<Fd> {
+        let mut mounts = self.mounts.lock().unwrap();
+        if let Some(mount) = mounts.get(&stat.stx_mnt_id) {
+            return Some(*mount);
+        }
+        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
+        if kind != libc::S_IFDIR && kind != libc::S_IFREG {
+            return None;
+        }
+        let mount = file::reopen(fd, libc::O_RDONLY | libc::O_NONBLOCK).ok()?.keep();
+        mounts.insert(stat.stx_mnt_id, mount);
+        Some(mount)
+    }
+
+    fn leave(&self, place: Place) {
+        match place {
+            Place::Kept(fd) => {
+                self.kept.fetch_sub(1, Ordering::Relaxed);
+                fd.close();
+            }
+            Place::Handle { .. } => {
+                self.by_handle.fetch_sub(1, Ordering::Relaxed);
+            }
+            Place::Nowhere => {}
+        }
+    }
+
+    /// Takes `count` lookups back; at none the node is gone.
+    pub(super) fn forget(&self, id: NodeId, count: u64) {
+        let Ok(key) = self.lock(id).map(|node| node.key) else { return };
+        let mut shard = self.shard(key);
+        let Ok(mut node) = self.lock(id) else { return };
+        node.nlookup = node.nlookup.saturating_sub(count);
+        if node.nlookup > 0 || id == NodeId::ROOT {
+            return;
+        }
+        if shard.get(&key) == Some(&id.0) {
+            shard.remove(&key);
+        }
+        let gone = std::mem::take(&mut *node);
+        drop(node);
+        self.slab.remove(id.0);
+        drop(shard);
+        self.leave(gone.place);
+    }
+
+    /// Before `name` is removed from `parent`: its inode, where it is known by handle only, gets
+    /// a descriptor, so that it outlives its last name as long as the kernel knows it.
+    pub(super) fn keep_alive(&self, parent: Fd, name: &CStr) {
+        if self.by_handle.load(Ordering::Relaxed) == 0 {
+            return;
+        }
+        let Ok(fd) = file::openat(parent, name, libc::O_PATH | libc::O_NOFOLLOW, 0) else { return };
+        let Ok(stat) = file::fstatx(fd.get()) else { return };
+        let key = Key::of(&stat);
+        let shard = self.shard(key);
+        let Some(node) = shard.get(&key).and_then(|id| self.slab.get(*id)) else { return };
+        let mut node = node.lock().unwrap();
+        if matches!(node.place, Place::Handle { .. }) && same_inode(&node.place, fd.get()) {
+            self.by_handle.fetch_sub(1, Ordering::Relaxed);
+            self.kept.fetch_add(1, Ordering::Relaxed);
+            node.place = Place::Kept(fd.keep());
+        }
+    }
+
+    /// An inode number that is unique in the mount, though several file systems may lie in it:
+    /// those of others than the source's own are marked in their upper bits.
+    pub(super) fn number(&self, device: (u32, u32), ino: u64) -> u64 {
+        if device == self.home {
+            return ino;
+        }
+        let mut devices = self.devices.lock().unwrap();
+        let index = devices.iter().position(|known| *known == device).unwrap_or_else(|| {
+            devices.push(device);
+            devices.len() - 1
+        });
+        ino ^ (index as u64) << DEVICE_SHIFT
+    }
+
+    /// Attributes as FUSE has them.
+    pub(super) fn attr(&self, stat: &Statx) -> Attr {
+        let time = |t: &libc::statx_timestamp| Timestamp { secs: t.tv_sec, nanos: t.tv_nsec };
+        Attr {
+            ino: self.number((stat.stx_dev_major, stat.stx_dev_minor), stat.stx_ino),
+            size: stat.stx_size,
+            blocks: stat.stx_blocks,
+            atime: time(&stat.stx_atime),
+            mtime: time(&stat.stx_mtime),
+            ctime: time(&stat.stx_ctime),
+            mode: u32::from(stat.stx_mode),
+            nlink: stat.stx_nlink,
+            uid: stat.stx_uid,
+            gid: stat.stx_gid,
+            rdev: rdev(stat.stx_rdev_major, stat.stx_rdev_minor),
+            blksize: self.blksize.unwrap_or(stat.stx_blksize),
+            ..Attr::default()
+        }
+    }
+}
+
+/// FUSE's encoding of a device number: 12 bits of major between 8 and 12 of minor.
+fn rdev(major: u32, minor: u32) -> u32 {
+    minor & 0xff | (major & 0xfff) << 8 | (minor & 0xf_ff00) << 12
+}
+
+/// Whether a node with the right numbers is this inode. A kept descriptor keeps the numbers
+/// from being used again; a handle has to be compared.
+fn same_inode(place: &Place, fd: Fd) -> bool {
+    match place {
+        Place::Kept(_) => true,
+        Place::Handle { handle, .. } => Handle::of(fd).as_ref() == Ok(handle),
+        Place::Nowhere => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::CString;
+
+    fn open(path: &std::path::Path, flags: i32) -> OpFd {
+        let path = CString::new(path.to_str().unwrap()).unwrap();
+        file::openat(Fd::CWD, &path, flags, 0).unwrap()
+    }
+
+    /// Nodes over a new directory, with a budget of `limit / SHARE` descriptors.
+    fn nodes(limit: u64) -> (tempfile::TempDir, Nodes) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = open(dir.path(), libc::O_RDONLY).keep();
+        let can = crate::sys::creds::Powers::of_thread().open_handles;
+        (dir, Nodes::new(root, limit, can, None).unwrap())
+    }
+
+    fn look_up(nodes: &Nodes, path: &std::path::Path) -> NodeId {
+        let fd = open(path, libc::O_PATH | libc::O_NOFOLLOW);
+        let stat = file::fstatx(fd.get()).unwrap();
+        nodes.remember(fd, &stat, |_| ()).unwrap().0
+    }
+
+    #[test]
+    fn hard_links_share_a_node_and_counts_add_up() {
+        let (dir, nodes) = nodes(1000);
+        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+        std::fs::write(&a, b"x").unwrap();
+        std::fs::hard_link(&a, &b).unwrap();
+        let id = look_up(&nodes, &a);
+        assert_eq!(look_up(&nodes, &b), id);
+        nodes.forget(id, 1);
+        assert!(nodes.fd(id).is_ok());
+        nodes.forget(id, 1);
+        assert_eq!(nodes.fd(id).err(), Some(Errno::ESTALE));
+        assert_ne!(look_up(&nodes, &a), id, "a forgotten id does not come back");
+    }
+
+    #[test]
+    fn the_root_is_not_forgotten() {
+        let (_dir, nodes) = nodes(1000);
+        nodes.forget(NodeId::ROOT, u64::MAX);
+        assert!(nodes.fd(NodeId::ROOT).is_ok());
+    }
+
+    #[test]
+    fn past_the_budget_nodes_are_reached_by_handle() {
+        let (dir, nodes) = nodes(0);
+        if !nodes.can_open_handles {
+            eprintln!("SKIP: file handles need CAP_DAC_READ_SEARCH");
+            return;
+        }
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"hello").unwrap();
+        let id = look_up(&nodes, &path);
+        assert_eq!(nodes.by_handle.load(Ordering::Relaxed), 1);
+        assert_eq!(file::fstatx(nodes.fd(id).unwrap().get()).unwrap().stx_size, 5);
+        assert_eq!(look_up(&nodes, &path), id, "the same inode, the same node");
+        // Kept alive, it outlives its name; without that it would be ESTALE.
+        let root = nodes.fd(NodeId::ROOT).unwrap();
+        nodes.keep_alive(root.get(), c"f");
+        std::fs::remove_file(&path).unwrap();
+        let stat = file::fstatx(nodes.fd(id).unwrap().get()).unwrap();
+        assert_eq!((stat.stx_size, stat.stx_nlink), (5, 0));
+    }
+
+    #[test]
+    fn a_number_used_again_is_another_node() {
+        let (dir, nodes) = nodes(0);
+        if !nodes.can_open_handles {
+            eprintln!("SKIP: file handles need CAP_DAC_READ_SEARCH");
+            return;
+        }
+        let path = dir.path().join("f");
+        std::fs::write(&path, b"old").unwrap();
+        let old = look_up(&nodes, &path);
+        let ino = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+        std::fs::remove_file(&path).unwrap();
+        std::fs::write(&path, b"new!").unwrap();
+        let again = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
+        let new = look_up(&nodes, &path);
+        assert_ne!(old, new);
+        assert_eq!(file::fstatx(nodes.fd(new).unwrap().get()).unwrap().stx_size, 4);
+        if ino == again {
+            assert_eq!(nodes.fd(old).err(), Some(Errno::ESTALE), "the old file is gone");
+        }
+        nodes.forget(old, 1);
+        assert_eq!(look_up(&nodes, &path), new, "forgetting the old one leaves the new one");
+    }
+
+    #[test]
+    fn numbers_of_other_devices_are_marked() {
+        let (_dir, nodes) = nodes(1000);
+        assert_eq!(nodes.number(nodes.home, 5), 5);
+        let (a, b) = (nodes.number((99, 1), 5), nodes.number((99, 2), 5));
+        assert!(a != 5 && b != 5 && a != b);
+        assert_eq!(nodes.number((99, 1), 5), a);
+    }
+}

@@ -1,0 +1,61 @@
+//! Extended attributes and POSIX ACLs (which are the attributes `system.posix_acl_*`).
+//!
+//! The kernel checks who may do what. What it leaves to the file system: `trusted.*` is
+//! listed to root only, and setting an ACL clears the set-group-id bit for a caller who
+//! is not in the group.
+
+use super::Passthrough;
+use crate::Errno;
+use crate::fs::{Context, Result};
+use crate::sys::{file, xattr};
+use crate::wire::flags::SetxattrFlags;
+use crate::wire::{NodeId, ops};
+
+/// XATTR_LIST_MAX: the longest list that the kernel lets through.
+const LIST_MAX: usize = 64 << 10;
+
+impl Passthrough {
+    pub(super) fn set_xattr(&self, id: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
+        let inode = self.nodes.fd(id)?;
+        xattr::set(inode.get(), op.name, op.value, op.flags)?;
+        if op.setxattr_flags.contains(SetxattrFlags::FUSE_SETXATTR_ACL_KILL_SGID) {
+            let mode = u32::from(file::fstatx(inode.get())?.stx_mode);
+            if mode & libc::S_ISGID != 0 {
+                file::chmod(inode.get(), mode & 0o7777 & !libc::S_ISGID)?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn get_xattr(
+        &self,
+        id: NodeId,
+        op: &ops::Getxattr<'_>,
+        buf: &mut [u8],
+    ) -> Result<usize> {
+        xattr::get(self.nodes.fd(id)?.get(), op.name, buf)
+    }
+
+    pub(super) fn list_xattrs(&self, cx: &Context, id: NodeId, buf: &mut [u8]) -> Result<usize> {
+        let inode = self.nodes.fd(id)?;
+        if cx.uid == 0 {
+            return xattr::list(inode.get(), buf);
+        }
+        let mut all = vec![0; LIST_MAX];
+        let length = xattr::list(inode.get(), &mut all)?;
+        let visible: Vec<u8> = all[..length]
+            .split_inclusive(|byte| *byte == 0)
+            .filter(|name| !name.starts_with(b"trusted."))
+            .flatten()
+            .copied()
+            .collect();
+        if !buf.is_empty() {
+            buf.get_mut(..visible.len()).ok_or(Errno::ERANGE)?.copy_from_slice(&visible);
+        }
+        Ok(visible.len())
+    }
+
+    pub(super) fn remove_xattr(&self, id: NodeId, op: &ops::Removexattr<'_>) -> Result<()> {
+        xattr::remove(self.nodes.fd(id)?.get(), op.name)
+    }
+}

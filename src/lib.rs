@@ -1,0 +1,42 @@
+//! FUSE mounts that do not go down, that are fast, and that can be seen into.
+//!
+//! `fusex` speaks the kernel's FUSE protocol itself; there is no libfuse below it.
+//! Linux only: FUSE 7.31 (Linux 5.4) at the least, 7.45 (Linux 6.18) at the best.
+//!
+//! # The way of a request
+//!
+//! ```text
+//! /dev/fuse clone --read into slot--> wire::decode --> session::dispatch
+//!     --> fs (passthrough | mem | yours)  --> wire::encode (header + payload)
+//!     --> one writev --> slot cleared
+//! ```
+//!
+//! One direction, no callbacks back up.
+//!
+//! # Map
+//!
+//! | module | what for |
+//! | --- | --- |
+//! | [`wire`] | the protocol: pure, no I/O, no unsafe |
+//! | [`channel`] | `/dev/fuse`: open, clone, read, reply, notify |
+//! | [`mount`] | mount(2), fusermount3, the `-o` grammar, mountinfo |
+//! | [`session`] | INIT, dispatch, serving threads, interrupts |
+//! | [`fs`] | the [`fs::Filesystem`] trait; passthrough, mem |
+//! | [`recovery`] | request slots (the arena and the journal join them) |
+//! | [`cli`], [`commands`] | the command line and what each subcommand does |
+//! | [`exit`] | exit codes |
+//! | [`sys`] | system calls: the only place with `unsafe` |
+
+pub mod channel;
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod fs;
+pub mod mount;
+pub mod recovery;
+pub mod session;
+pub mod sys;
+pub mod wire;
+
+/// What a file system answers when it cannot do a thing: the kernel's error number.
+pub use nix::errno::Errno;

@@ -1,0 +1,273 @@
+//! INIT: what the kernel offers, what the file system wants, what was agreed on.
+//!
+//! The kernel sends INIT as the first request of a mount and holds every other one back
+//! until it is answered. Flags above bit 31 go by FUSE_INIT_EXT (7.36).
+
+use std::fmt;
+
+use super::{SessionConfig, SessionError};
+use crate::Errno;
+use crate::channel::Connection;
+use crate::fs::Filesystem;
+use crate::recovery::slot::Slot;
+use crate::wire::decode::{self, Operation};
+use crate::wire::flags::InitFlags;
+use crate::wire::{InitReply, Protocol, Unique, abi, ops};
+
+const PAGE: u32 = 4096;
+/// The kernel's own default of fs.fuse.max_pages_limit, and its fixed limit before 6.13.
+const DEFAULT_MAX_PAGES: u32 = 256;
+/// Protocol that fusex needs at the least: Linux 5.4.
+const OLDEST_MINOR: u32 = 31;
+
+/// What can be had, for [`Filesystem::init`] to choose from.
+#[derive(Clone, Debug)]
+pub struct Negotiation {
+    /// The kernel's minor version.
+    pub minor: u32,
+    /// What the kernel offers.
+    pub offered: InitFlags,
+    /// What is asked for; what is not offered is left out in the end.
+    pub wanted: InitFlags,
+    /// Bytes a WRITE may carry at the most.
+    pub max_write: u32,
+    /// Bytes to read ahead at the most.
+    pub max_readahead: u32,
+    /// Background requests under way at the most.
+    pub max_background: u16,
+    /// Background requests from which the mount is congested.
+    pub congestion_threshold: u16,
+    /// Granularity of time stamps, in nanoseconds.
+    pub time_gran: u32,
+    /// How many file systems may be stacked below this one; 1 or 2 for FUSE_PASSTHROUGH.
+    pub max_stack_depth: u32,
+}
+
+/// What INIT agreed on.
+#[derive(Clone, Debug)]
+pub struct Negotiated {
+    /// The protocol as spoken from here on.
+    pub protocol: Protocol,
+    /// The kernel's minor version.
+    pub kernel_minor: u32,
+    /// Bytes a WRITE carries at the most.
+    pub max_write: u32,
+    /// Bytes read ahead at the most.
+    pub max_readahead: u32,
+    /// Pages a request carries at the most.
+    pub max_pages: u16,
+    /// Background requests under way at the most.
+    pub max_background: u16,
+    /// Background requests from which the mount is congested.
+    pub congestion_threshold: u16,
+    /// Granularity of time stamps, in nanoseconds.
+    pub time_gran: u32,
+}
+
+impl Negotiated {
+    /// The most data that one request or reply carries, in bytes.
+    pub fn max_data(&self) -> usize {
+        (self.max_write as usize).max(usize::from(self.max_pages) * PAGE as usize)
+    }
+
+    /// What was agreed on, line by line as `name value`.
+    pub fn lines(&self) -> Vec<(&'static str, String)> {
+        let names: Vec<&str> = self.protocol.flags.iter_names().map(|(name, _)| name).collect();
+        vec![
+            ("protocol", format!("7.{} (kernel 7.{})", self.protocol.minor, self.kernel_minor)),
+            ("max_write", self.max_write.to_string()),
+            ("max_readahead", self.max_readahead.to_string()),
+            ("max_pages", self.max_pages.to_string()),
+            ("max_background", self.max_background.to_string()),
+            ("congestion_threshold", self.congestion_threshold.to_string()),
+            ("time_gran", self.time_gran.to_string()),
+            ("flags", names.join(" ")),
+        ]
+    }
+}
+
+impl fmt::Display for Negotiated {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines().iter().try_for_each(|(name, value)| writeln!(f, "{name}: {value}"))
+    }
+}
+
+/// Reads INIT and answers it.
+pub(super) fn answer_init<F: Filesystem>(
+    connection: Connection,
+    fs: &F,
+    config: &SessionConfig,
+) -> Result<Negotiated, SessionError> {
+    let device = |what| move |errno| SessionError::Device { what, errno };
+    let mut slot = Slot::new(PAGE as usize * 2).map_err(device("buffer for"))?;
+    let length = loop {
+        match slot.receive(connection.device()) {
+            Ok(length) => break length,
+            Err(Errno::EINTR | Errno::ENOENT | Errno::EAGAIN) => {}
+            Err(errno) => return Err(device("reading INIT from")(errno)),
+        }
+    };
+    let (bytes, _) = slot.parts(length);
+    let before = Protocol { minor: abi::FUSE_KERNEL_MINOR_VERSION, flags: InitFlags::empty() };
+    let request = decode::decode(bytes, &before).map_err(|_| SessionError::NotInit)?;
+    let Operation::Init(init) = request.operation else { return Err(SessionError::NotInit) };
+    let unique = request.header.unique;
+    if init.major != abi::FUSE_KERNEL_VERSION || init.minor < OLDEST_MINOR {
+        let _ = connection.reply_error(unique, Errno::EPROTO);
+        return Err(SessionError::Protocol { major: init.major, minor: init.minor });
+    }
+    let negotiation = choose(fs, config, &init, max_pages_limit());
+    let (reply, negotiated) = agree(&negotiation);
+    send(connection, unique, &reply).map_err(device("answering INIT on"))?;
+    Ok(negotiated)
+}
+
+fn send(connection: Connection, unique: Unique, reply: &InitReply) -> Result<(), Errno> {
+    let out = reply.to_wire();
+    connection.reply(unique, &[std::io::IoSlice::new(out.as_bytes())])
+}
+
+/// Pages that the kernel lets a request carry (fs.fuse.max_pages_limit, Linux 6.13).
+fn max_pages_limit() -> u32 {
+    std::fs::read_to_string("/proc/sys/fs/fuse/max_pages_limit")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(DEFAULT_MAX_PAGES)
+        .clamp(1, u32::from(u16::MAX))
+}
+
+/// The session's defaults and the command line's wishes, then the file system's.
+fn choose<F: Filesystem>(
+    fs: &F,
+    config: &SessionConfig,
+    init: &ops::Init,
+    max_pages: u32,
+) -> Negotiation {
+    let max_background = config.max_background.max(1);
+    let congestion =
+        config.congestion_threshold.unwrap_or((u32::from(max_background) * 3 / 4) as u16);
+    let wanted = InitFlags::FUSE_ASYNC_READ
+        | InitFlags::FUSE_BIG_WRITES
+        | InitFlags::FUSE_MAX_PAGES
+        | InitFlags::FUSE_INIT_EXT
+        | InitFlags::FUSE_PARALLEL_DIROPS
+        | InitFlags::FUSE_AUTO_INVAL_DATA
+        | InitFlags::FUSE_ASYNC_DIO;
+    let mut negotiation = Negotiation {
+        minor: init.minor,
+        offered: init.flags,
+        wanted,
+        max_write: max_pages * PAGE,
+        max_readahead: init.max_readahead,
+        max_background,
+        congestion_threshold: congestion.clamp(1, max_background),
+        time_gran: config.time_gran,
+        max_stack_depth: 0,
+    };
+    fs.init(&mut negotiation);
+    if let Some(bytes) = config.max_write {
+        negotiation.max_write = bytes.clamp(PAGE, max_pages * PAGE);
+    }
+    if let Some(bytes) = config.max_readahead {
+        negotiation.max_readahead = bytes.min(init.max_readahead);
+    }
+    negotiation
+}
+
+fn agree(negotiation: &Negotiation) -> (InitReply, Negotiated) {
+    let mut flags = negotiation.wanted & negotiation.offered;
+    if !negotiation.offered.contains(InitFlags::FUSE_INIT_EXT) {
+        flags &= InitFlags::from_bits_retain(u64::from(u32::MAX));
+    }
+    let with_pages = flags.contains(InitFlags::FUSE_MAX_PAGES);
+    let max_write = if with_pages { negotiation.max_write } else { 32 * PAGE };
+    let max_pages = max_write.div_ceil(PAGE).min(u32::from(u16::MAX)) as u16;
+    let minor = negotiation.minor.min(abi::FUSE_KERNEL_MINOR_VERSION);
+    let reply = InitReply {
+        minor,
+        max_readahead: negotiation.max_readahead,
+        flags,
+        max_background: negotiation.max_background,
+        congestion_threshold: negotiation.congestion_threshold,
+        max_write,
+        time_gran: negotiation.time_gran,
+        max_pages,
+        map_alignment: 0,
+        max_stack_depth: negotiation.max_stack_depth,
+        request_timeout: 0,
+    };
+    let negotiated = Negotiated {
+        protocol: Protocol { minor, flags },
+        kernel_minor: negotiation.minor,
+        max_write,
+        max_readahead: negotiation.max_readahead,
+        max_pages,
+        max_background: negotiation.max_background,
+        congestion_threshold: negotiation.congestion_threshold,
+        time_gran: negotiation.time_gran,
+    };
+    (reply, negotiated)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Wants(InitFlags);
+    impl Filesystem for Wants {
+        fn init(&self, negotiation: &mut Negotiation) {
+            negotiation.wanted |= self.0;
+        }
+    }
+
+    fn kernel(minor: u32, flags: InitFlags) -> ops::Init {
+        ops::Init { major: 7, minor, max_readahead: 131_072, flags }
+    }
+
+    fn negotiate(config: &SessionConfig, init: &ops::Init, wants: InitFlags) -> Negotiated {
+        agree(&choose(&Wants(wants), config, init, 256)).1
+    }
+
+    #[test]
+    fn only_what_is_offered_is_agreed_on() {
+        let offered = InitFlags::FUSE_ASYNC_READ | InitFlags::FUSE_POSIX_ACL;
+        let wants = InitFlags::FUSE_POSIX_ACL | InitFlags::FUSE_PASSTHROUGH;
+        let got = negotiate(&SessionConfig::default(), &kernel(31, offered), wants);
+        assert_eq!(got.protocol.flags, offered);
+        assert_eq!(got.protocol.minor, 31);
+        assert_eq!(got.max_write, 131_072, "without FUSE_MAX_PAGES a request has 32 pages");
+    }
+
+    #[test]
+    fn high_flags_need_the_extension() {
+        let offered = InitFlags::FUSE_PASSTHROUGH;
+        let config = SessionConfig::default();
+        let got = negotiate(&config, &kernel(45, offered), InitFlags::FUSE_PASSTHROUGH);
+        assert!(got.protocol.flags.is_empty());
+        let offered = offered | InitFlags::FUSE_INIT_EXT;
+        let got = negotiate(&config, &kernel(45, offered), InitFlags::FUSE_PASSTHROUGH);
+        assert_eq!(got.protocol.flags, offered);
+    }
+
+    #[test]
+    fn a_newer_kernel_is_answered_with_our_version() {
+        let got = negotiate(&SessionConfig::default(), &kernel(99, InitFlags::empty()), InitFlags::empty());
+        assert_eq!(got.protocol.minor, abi::FUSE_KERNEL_MINOR_VERSION);
+    }
+
+    #[test]
+    fn limits_are_kept() {
+        let offered = InitFlags::FUSE_MAX_PAGES;
+        let config = SessionConfig {
+            max_write: Some(1),
+            max_readahead: Some(1 << 30),
+            max_background: 10,
+            congestion_threshold: Some(50),
+            ..SessionConfig::default()
+        };
+        let got = negotiate(&config, &kernel(45, offered), offered);
+        assert_eq!((got.max_write, got.max_pages), (4096, 1));
+        assert_eq!(got.max_readahead, 131_072);
+        assert_eq!((got.max_background, got.congestion_threshold), (10, 10));
+    }
+}
