@@ -7,7 +7,7 @@ use fusex::wire::flags::{AttrFlags, InitFlags, OpenOutFlags};
 use fusex::wire::ops::FileLock;
 use fusex::wire::{
     Attr, AttrReply, DirBuffer, Entry, FileHandle, InitReply, LockReply, NodeId, Opened, Statfs,
-    StatxReply, Timestamp, Unique, out_header,
+    StatxReply, Timestamp, Unique, out_header, plus_nodes,
 };
 use zerocopy::IntoBytes;
 
@@ -246,4 +246,16 @@ fn looked_up_entries_come_first() {
         .raw(&[0; 6])
         .0;
     assert_eq!(buf, expected);
+}
+
+#[test]
+fn the_nodes_of_an_answer_are_found_again() {
+    let mut buf = Vec::new();
+    let mut dir = DirBuffer::new(&mut buf, 4096);
+    for (node, name) in [(5, &b"name"[..]), (0, b".."), (6, b"12345678"), (7, b"x")] {
+        assert!(dir.push_plus(&Entry { node: NodeId(node), ..ENTRY }, 1, 8, name));
+    }
+    assert_eq!(plus_nodes(&buf).collect::<Vec<_>>(), [NodeId(5), NodeId(6), NodeId(7)]);
+    // An answer that is cut in the middle of an entry names only whole ones.
+    assert_eq!(plus_nodes(&buf[..buf.len() - 1]).count(), 2);
 }

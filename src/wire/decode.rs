@@ -202,6 +202,11 @@ mod tests {
         assert_eq!(mismatch, DecodeError::LengthMismatch { header: 50, read: 49, unique });
         assert_eq!((mismatch.unique(), mismatch.errno()), (Some(unique), Errno::EIO));
 
+        bytes.push(0);
+        let mismatch = error(&bytes);
+        assert_eq!(mismatch, DecodeError::LengthMismatch { header: 50, read: 51, unique });
+        bytes.pop();
+
         bytes[4] = 7;
         let unknown = error(&bytes);
         assert_eq!(unknown, DecodeError::UnknownOpcode { opcode: 7, unique });

@@ -28,10 +28,10 @@ mod testing;
 
 pub use attr::{Attr, StatxReply, Timestamp};
 pub use decode::{Operation, Protocol, Request, RequestHeader, decode};
+pub use dir::plus_nodes;
 pub use encode::{
     AttrReply, DirBuffer, Entry, InitOut, InitReply, LockReply, Opened, Statfs, out_header,
 };
-pub use dir::plus_nodes;
 pub use error::DecodeError;
 pub use ext::{Extensions, Groups, SecurityContext, SecurityContexts};
 pub use ids::{FileHandle, LockOwner, NodeId, Unique};

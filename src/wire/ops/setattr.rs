@@ -110,4 +110,14 @@ mod tests {
         };
         assert_eq!(operation(&bytes), Operation::Setattr(expected));
     }
+    #[test]
+    fn now_and_a_given_time_are_told_apart() {
+        let mut bytes = fixture("setattr");
+        let valid =
+            SetattrValid::FATTR_ATIME | SetattrValid::FATTR_ATIME_NOW | SetattrValid::FATTR_MTIME;
+        bytes[40..44].copy_from_slice(&valid.bits().to_ne_bytes());
+        let Operation::Setattr(found) = operation(&bytes) else { panic!("another operation") };
+        let mtime = SetTime::At(Timestamp { secs: 200, nanos: 22 });
+        assert_eq!((found.atime, found.mtime), (Some(SetTime::Now), Some(mtime)));
+    }
 }
