@@ -63,7 +63,8 @@ impl Connection {
 
     /// One message: `head` and up to three further parts.
     fn write(self, head: &[u8], rest: &[IoSlice<'_>]) -> Result<(), Errno> {
-        let mut parts = [IoSlice::new(head), IoSlice::new(&[]), IoSlice::new(&[]), IoSlice::new(&[])];
+        let mut parts =
+            [IoSlice::new(head), IoSlice::new(&[]), IoSlice::new(&[]), IoSlice::new(&[])];
         parts[1..=rest.len()].copy_from_slice(rest);
         loop {
             match device::writev(self.device, &parts[..=rest.len()]) {

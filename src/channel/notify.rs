@@ -9,8 +9,8 @@ use zerocopy::{Immutable, IntoBytes};
 
 use super::Connection;
 use crate::Errno;
-use crate::wire::notify::{self, Notice};
 use crate::wire::NodeId;
+use crate::wire::notify::{self, Notice};
 
 impl Connection {
     fn notify<T: IntoBytes + Immutable>(

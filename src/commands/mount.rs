@@ -65,7 +65,8 @@ fn wait_for(ready: OwnedFd, child: Pid) -> anyhow::Result<Exit> {
     match waitpid(child, None).map_err(system("waitpid(2)"))? {
         WaitStatus::Exited(_, code) => Ok(Exit::from_code(code)),
         status => {
-            let message = format!("the serving process died before the mount was ready: {status:?}");
+            let message =
+                format!("the serving process died before the mount was ready: {status:?}");
             Err(Failure { exit: Exit::Internal, message }.into())
         }
     }

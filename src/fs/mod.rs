@@ -19,9 +19,7 @@ use crate::Errno;
 use crate::channel::Connection;
 use crate::session::Negotiation;
 use crate::wire::ops::{self, FileLock};
-use crate::wire::{
-    AttrReply, DirBuffer, Entry, NodeId, Opened, Statfs, StatxReply, Unique,
-};
+use crate::wire::{AttrReply, DirBuffer, Entry, NodeId, Opened, Statfs, StatxReply, Unique};
 
 /// What a request method returns.
 pub type Result<T> = std::result::Result<T, Errno>;

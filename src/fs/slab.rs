@@ -19,10 +19,12 @@ struct Slot<T> {
     value: T,
 }
 
+type Chunk<T> = OnceLock<Box<[Slot<T>]>>;
+
 /// The table. `T` keeps its own state behind atomics or a lock; a new record is handed
 /// out as the last one left it, so the owner resets it.
 pub(crate) struct Slab<T> {
-    chunks: Box<[OnceLock<Box<[Slot<T>]>>]>,
+    chunks: Box<[Chunk<T>]>,
     free: Mutex<Free>,
 }
 
@@ -32,7 +34,7 @@ struct Free {
 }
 
 fn join(generation: u32, index: u32) -> u64 {
-    u64::from(generation) << 32 | u64::from(index)
+    (u64::from(generation) << 32) | u64::from(index)
 }
 
 impl<T: Default> Slab<T> {
@@ -61,9 +63,7 @@ impl<T: Default> Slab<T> {
             }
         };
         let chunk = self.chunks[index as usize / CHUNK].get_or_init(|| {
-            (0..CHUNK)
-                .map(|_| Slot { state: AtomicU32::new(0), value: T::default() })
-                .collect()
+            (0..CHUNK).map(|_| Slot { state: AtomicU32::new(0), value: T::default() }).collect()
         });
         let slot = &chunk[index as usize % CHUNK];
         let generation = slot.state.load(Ordering::Relaxed);
@@ -78,15 +78,28 @@ impl<T: Default> Slab<T> {
         (live && id >> 63 == 0).then_some(&slot.value)
     }
 
+    /// The record at an index that is in use, and its id.
+    pub(crate) fn at(&self, index: u32) -> Option<(u64, &T)> {
+        let slot = self.slot(index)?;
+        let state = slot.state.load(Ordering::Acquire);
+        (state & LIVE != 0).then(|| (join(state & !LIVE, index), &slot.value))
+    }
+
+    /// One more than the highest index ever used.
+    pub(crate) fn end(&self) -> u32 {
+        self.free.lock().unwrap().next
+    }
+
     /// Frees the record of `id`; false when it was not in use.
     pub(crate) fn remove(&self, id: u64) -> bool {
         let Some(slot) = self.slot(id as u32) else { return false };
+        if id >> 63 != 0 {
+            return false;
+        }
         let live = (id >> 32) as u32 | LIVE;
-        let next = (id >> 32) as u32 + 1 & !LIVE;
-        let freed = slot
-            .state
-            .compare_exchange(live, next, Ordering::AcqRel, Ordering::Relaxed)
-            .is_ok();
+        let next = ((id >> 32) as u32 + 1) & !LIVE;
+        let freed =
+            slot.state.compare_exchange(live, next, Ordering::AcqRel, Ordering::Relaxed).is_ok();
         if freed {
             self.free.lock().unwrap().list.push(id as u32);
         }

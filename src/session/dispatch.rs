@@ -4,7 +4,6 @@
 
 use std::io::IoSlice;
 use std::sync::Arc;
-use std::time::Duration;
 
 use zerocopy::IntoBytes;
 
@@ -37,8 +36,7 @@ pub(super) fn dispatch<F: Filesystem>(
     buffers: Buffers<'_>,
 ) {
     let (fs, header) = (&shared.fs, &request.header);
-    let cx =
-        Context { unique: header.unique, uid: header.uid, gid: header.gid, pid: header.pid };
+    let cx = Context { unique: header.unique, uid: header.uid, gid: header.gid, pid: header.pid };
     tracing::debug!(
         unique = cx.unique.0, node = header.node.0, uid = cx.uid, pid = cx.pid,
         operation = ?request.operation,
@@ -107,7 +105,8 @@ pub(super) fn dispatch<F: Filesystem>(
             entries_of.clear();
             let limit = (op.size as usize).min(buffers.data.len());
             let result = fs.readdirplus(cx, node, op, &mut DirBuffer::new(entries_of, limit));
-            if !to.send(result.map(|()| [IoSlice::new(entries_of)]).as_ref().map(|p| &p[..]).map_err(|e| *e)) {
+            let payload = [IoSlice::new(entries_of)];
+            if !to.send(result.map(|()| payload.as_slice())) {
                 plus_nodes(entries_of).for_each(|node| fs.forget(node, 1));
             }
         }
@@ -162,7 +161,7 @@ pub(super) fn dispatch<F: Filesystem>(
         }
         Operation::Tmpfile(op) => to.created(fs, fs.tmpfile(cx, node, op)),
         Operation::Statx(op) => {
-            to.fixed(fs.statx(cx, node, op).map(|reply| reply.to_wire(Duration::ZERO)));
+            to.fixed(fs.statx(cx, node, op).map(|reply| reply.to_wire()));
         }
         // DAX windows belong to virtio-fs, character devices to CUSE; a second INIT to nobody.
         Operation::Setupmapping(_) | Operation::Removemapping(_) | Operation::CuseInit(_) => {
@@ -205,7 +204,7 @@ fn without_flags<'a>(op: &ops::Rename<'a>) -> ops::Rename2<'a> {
 /// The older request: no more bytes than its 32-bit answer can count, in whole pages.
 fn as_64(op: &ops::CopyFileRange) -> ops::CopyFileRange64 {
     let ops::CopyFileRange { fh_in, off_in, node_out, fh_out, off_out, len, flags } = *op;
-    let len = len.min(u64::from(u32::MAX & !4095));
+    let len = len.min(u64::from(!4095_u32));
     ops::CopyFileRange64 { fh_in, off_in, node_out, fh_out, off_out, len, flags }
 }
 
@@ -271,8 +270,7 @@ fn ioctl<F: Filesystem>(
     };
     match fs.ioctl(cx, node, op, room) {
         Ok(reply) => {
-            let head =
-                fuse_ioctl_out { result: reply.result, flags: 0, in_iovs: 0, out_iovs: 0 };
+            let head = fuse_ioctl_out { result: reply.result, flags: 0, in_iovs: 0, out_iovs: 0 };
             let payload = &room[..reply.size.min(room.len())];
             to.send(Ok(&[IoSlice::new(head.as_bytes()), IoSlice::new(payload)]));
         }

@@ -7,7 +7,7 @@
 //! * [`negotiate`]: what INIT agreed on
 //! * `dispatch`: from a decoded request to a method of the file system and back
 //! * `reply`: answers, and taking back what never reached the kernel
-//! * `threads`: who reads the device next
+//! * `threads`, `watcher`: who reads the device next
 //! * `waiting`: SETLKW and INTERRUPT
 
 mod dispatch;
@@ -15,6 +15,7 @@ mod negotiate;
 mod reply;
 mod threads;
 mod waiting;
+mod watcher;
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;

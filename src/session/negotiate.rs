@@ -251,7 +251,11 @@ mod tests {
 
     #[test]
     fn a_newer_kernel_is_answered_with_our_version() {
-        let got = negotiate(&SessionConfig::default(), &kernel(99, InitFlags::empty()), InitFlags::empty());
+        let got = negotiate(
+            &SessionConfig::default(),
+            &kernel(99, InitFlags::empty()),
+            InitFlags::empty(),
+        );
         assert_eq!(got.protocol.minor, abi::FUSE_KERNEL_MINOR_VERSION);
     }
 

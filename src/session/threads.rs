@@ -6,44 +6,35 @@
 //! answers a request at once keeps its turn and reads on. It gives the turn away
 //!
 //! * before it does what may wait for a disk ([`about_to_block`]),
-//! * when the watcher has seen it at the same request for two ticks.
+//! * when the watcher (see `watcher`) finds it asleep over a request.
 //!
-//! The watcher also adds turns, up to the number of CPUs, while requests wait in the queue
-//! and every reader is busy, and takes them back when that has ended. It sleeps while there
-//! is nothing to do. Threads without a turn are parked, last in, first out; they are
-//! started when needed, up to the limit, and stay.
+//! The watcher also adds turns while requests pile up, and takes them back. Threads without
+//! a turn are parked, last in, first out; they are started when needed, up to the limit,
+//! and stay.
 
 use std::cell::RefCell;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
+use super::watcher;
 use super::{Server, SessionError, Shared};
 use crate::fs::Filesystem;
-use crate::sys::device;
-
-/// How often the watcher looks.
-const TICK: Duration = Duration::from_millis(5);
-/// Ticks with nothing done after which the watcher sleeps.
-const QUIET_TICKS: u32 = 40;
-/// Ticks in a row with requests waiting after which a turn is added.
-const BACKLOG_TICKS: u32 = 3;
-/// Ticks in a row with none waiting after which an added turn is taken back.
-const CALM_TICKS: u32 = 200;
+use crate::sys::process;
 
 /// What a thread is doing, in the two low bits of its state; above them a count that makes
 /// each request's state a different number.
-const READING: u64 = 0;
-const BUSY: u64 = 1;
+pub(super) const READING: u64 = 0;
+pub(super) const BUSY: u64 = 1;
 const HANDED_OVER: u64 = 2;
 const PARKED: u64 = 3;
-const WHAT: u64 = 3;
+pub(super) const WHAT: u64 = 3;
 
 /// One thread's state, which the watcher may change from BUSY to HANDED_OVER.
 #[derive(Default)]
-struct Thread {
+pub(super) struct Thread {
     state: AtomicU64,
+    id: AtomicI32,
 }
 
 impl Thread {
@@ -52,14 +43,21 @@ impl Thread {
         self.state.store(next | BUSY, Ordering::Release);
     }
 
+    /// What it is doing: a number that differs from request to request.
+    pub(super) fn state(&self) -> u64 {
+        self.state.load(Ordering::Acquire)
+    }
+
+    /// The thread's id; 0 before it has started.
+    pub(super) fn id(&self) -> i32 {
+        self.id.load(Ordering::Relaxed)
+    }
+
     /// Gives the turn away, if it still has it; `state` is what it was seen in.
-    fn hand_over(&self, state: u64) -> bool {
+    pub(super) fn hand_over(&self, state: u64) -> bool {
         let next = state & !WHAT | HANDED_OVER;
         state & WHAT == BUSY
-            && self
-                .state
-                .compare_exchange(state, next, Ordering::AcqRel, Ordering::Relaxed)
-                .is_ok()
+            && self.state.compare_exchange(state, next, Ordering::AcqRel, Ordering::Relaxed).is_ok()
     }
 
     /// The request is done; false when the turn is gone.
@@ -68,31 +66,36 @@ impl Thread {
         state & WHAT == BUSY
             && self
                 .state
-                .compare_exchange(state, state & !WHAT | READING, Ordering::AcqRel, Ordering::Relaxed)
+                .compare_exchange(
+                    state,
+                    state & !WHAT | READING,
+                    Ordering::AcqRel,
+                    Ordering::Relaxed,
+                )
                 .is_ok()
     }
 }
 
 /// The turns of one session.
-struct Turns {
-    inner: Mutex<Inner>,
-    watcher: Condvar,
-    watcher_sleeps: AtomicBool,
+pub(super) struct Turns {
+    pub(super) inner: Mutex<Inner>,
+    pub(super) watcher: Condvar,
+    pub(super) watcher_sleeps: AtomicBool,
 }
 
 #[derive(Default)]
-struct Inner {
+pub(super) struct Inner {
     /// Turns nobody has.
     free: usize,
     /// Turns in all.
-    total: usize,
+    pub(super) total: usize,
     /// Turns to be given up by whoever finishes next.
-    surplus: usize,
+    pub(super) surplus: usize,
     /// The last in is woken first: it is the warmest.
     parked: Vec<Arc<Parked>>,
-    threads: Vec<Arc<Thread>>,
+    pub(super) threads: Vec<Arc<Thread>>,
     handles: Vec<JoinHandle<()>>,
-    ended: bool,
+    pub(super) ended: bool,
     error: Option<SessionError>,
 }
 
@@ -184,11 +187,11 @@ impl Turns {
 }
 
 /// The pool: turns, and how to start a thread.
-struct Pool<F> {
-    turns: Turns,
-    shared: Arc<Shared<F>>,
+pub(super) struct Pool<F> {
+    pub(super) turns: Turns,
+    pub(super) shared: Arc<Shared<F>>,
     max_threads: usize,
-    max_turns: usize,
+    pub(super) max_turns: usize,
 }
 
 thread_local! {
@@ -214,10 +217,11 @@ pub(super) fn serve<F: Filesystem>(shared: &Arc<Shared<F>>) -> Result<(), Sessio
         turns: Turns::new(),
         shared: shared.clone(),
         max_threads,
-        max_turns: cpus.min(max_threads),
+        // The callers need CPUs too: a second reader on a machine of two makes all slower.
+        max_turns: (cpus / 2).clamp(1, max_threads),
     });
     pool.start_thread(&mut pool.turns.inner.lock().unwrap())?;
-    watch(&pool);
+    watcher::watch(&pool);
     // Each thread ends by itself once the device says that the mount is gone.
     let handles = std::mem::take(&mut pool.turns.inner.lock().unwrap().handles);
     for handle in handles {
@@ -242,13 +246,17 @@ impl<F: Filesystem> Pool<F> {
         let handle = std::thread::Builder::new()
             .name(format!("serve-{}", inner.threads.len()))
             .spawn(move || pool.run(&own, server))
-            .map_err(|_| SessionError::Device { what: "starting a thread for", errno: crate::Errno::EAGAIN })?;
+            .map_err(|_| SessionError::Device {
+                what: "starting a thread for",
+                errno: crate::Errno::EAGAIN,
+            })?;
         inner.threads.push(thread);
         inner.handles.push(handle);
         Ok(())
     }
 
     fn run(self: &Arc<Self>, thread: &Arc<Thread>, server: Server) {
+        thread.id.store(process::thread_id().as_raw(), Ordering::Relaxed);
         self.shared.fs.thread_started();
         let (pool, own): (Weak<Self>, _) = (Arc::downgrade(self), thread.clone());
         YIELD.set(Some(Box::new(move || {
@@ -278,7 +286,7 @@ impl<F: Filesystem> Pool<F> {
 
     /// Gives a turn to the thread parked last, or to a new one, or leaves it for whoever
     /// finishes first.
-    fn pass_turn(self: &Arc<Self>) {
+    pub(super) fn pass_turn(self: &Arc<Self>) {
         let mut inner = self.turns.inner.lock().unwrap();
         if let Some(parked) = inner.parked.pop() {
             parked.wake();
@@ -293,83 +301,6 @@ impl<F: Filesystem> Pool<F> {
         };
         if !started {
             inner.free += 1;
-        }
-    }
-}
-
-/// What the watcher remembers from tick to tick.
-#[derive(Default)]
-struct Watch {
-    last: Vec<u64>,
-    quiet: u32,
-    backlog: u32,
-    calm: u32,
-}
-
-/// Watches until the session ends.
-fn watch<F: Filesystem>(pool: &Arc<Pool<F>>) {
-    let mut watch = Watch::default();
-    loop {
-        {
-            let inner = pool.turns.inner.lock().unwrap();
-            if inner.ended {
-                return;
-            }
-            if watch.quiet >= QUIET_TICKS {
-                pool.turns.watcher_sleeps.store(true, Ordering::Relaxed);
-                let asleep = |inner: &mut Inner| {
-                    !inner.ended && pool.turns.watcher_sleeps.load(Ordering::Relaxed)
-                };
-                drop(pool.turns.watcher.wait_while(inner, asleep).unwrap());
-                watch.quiet = 0;
-            } else {
-                drop(pool.turns.watcher.wait_timeout(inner, TICK).unwrap());
-            }
-        }
-        watch.tick(pool);
-    }
-}
-
-impl Watch {
-    fn tick<F: Filesystem>(&mut self, pool: &Arc<Pool<F>>) {
-        let threads = pool.turns.inner.lock().unwrap().threads.clone();
-        self.last.resize(threads.len(), 0);
-        let (mut active, mut all_busy) = (false, true);
-        for (thread, last) in threads.iter().zip(&mut self.last) {
-            let state = thread.state.load(Ordering::Acquire);
-            if state == *last && thread.hand_over(state) {
-                pool.pass_turn();
-            }
-            active |= state != *last || state & WHAT == BUSY;
-            *last = state;
-            all_busy &= state & WHAT != READING;
-        }
-        self.quiet = if active { 0 } else { self.quiet + 1 };
-        let waiting = all_busy
-            && device::readable(pool.shared.connection.device(), 0).unwrap_or(false);
-        self.adapt(pool, waiting);
-    }
-
-    /// More turns while requests wait, fewer when they have not for a while.
-    fn adapt<F: Filesystem>(&mut self, pool: &Arc<Pool<F>>, waiting: bool) {
-        self.backlog = if waiting { self.backlog + 1 } else { 0 };
-        self.calm = if waiting { 0 } else { self.calm + 1 };
-        if self.backlog >= BACKLOG_TICKS {
-            self.backlog = 0;
-            let more = {
-                let mut inner = pool.turns.inner.lock().unwrap();
-                let more = inner.total < pool.max_turns;
-                inner.total += usize::from(more);
-                inner.surplus = 0;
-                more
-            };
-            if more {
-                pool.pass_turn();
-            }
-        } else if self.calm >= CALM_TICKS {
-            self.calm = 0;
-            let mut inner = pool.turns.inner.lock().unwrap();
-            inner.surplus = inner.total - 1;
         }
     }
 }

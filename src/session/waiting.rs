@@ -118,14 +118,13 @@ pub(super) fn setlkw<F: Filesystem>(
         return responder.empty(tried);
     }
     let for_thread = shared.clone();
-    let spawned = std::thread::Builder::new().name("lock".into()).stack_size(64 << 10).spawn(
-        move || {
+    let spawned =
+        std::thread::Builder::new().name("lock".into()).stack_size(64 << 10).spawn(move || {
             let result = wait(&for_thread, &cx, node, &op);
             // First the answer: the interrupter may stop only when it is out.
             responder.empty(result);
             for_thread.waiting.leave(unique);
-        },
-    );
+        });
     if spawned.is_err() {
         shared.waiting.leave(unique);
         responder.empty(Err(Errno::ENOLCK));

@@ -44,9 +44,8 @@ pub fn statx(dir: Fd, name: &CStr) -> Result<Statx, Errno> {
     let mut out = MaybeUninit::<Statx>::zeroed();
     // SAFETY: `name` is NUL-ended and `out` is room for one struct; zeroed bytes are a
     // valid one, so it may be read whatever the kernel filled in.
-    let result = unsafe {
-        libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, mask, out.as_mut_ptr())
-    };
+    let result =
+        unsafe { libc::statx(dir.as_raw_fd(), name.as_ptr(), flags, mask, out.as_mut_ptr()) };
     check(result)?;
     // SAFETY: initialised above.
     Ok(unsafe { out.assume_init() })
@@ -163,9 +162,8 @@ pub fn chown(fd: Fd, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
 pub fn utimens(fd: Fd, times: &[libc::timespec; 2]) -> Result<(), Errno> {
     let flags = libc::AT_EMPTY_PATH;
     // SAFETY: the name is NUL-ended and `times` holds two structs, as the call wants.
-    let result = check(unsafe {
-        libc::utimensat(fd.as_raw_fd(), c"".as_ptr(), times.as_ptr(), flags)
-    });
+    let result =
+        check(unsafe { libc::utimensat(fd.as_raw_fd(), c"".as_ptr(), times.as_ptr(), flags) });
     match result {
         Err(Errno::EINVAL | Errno::ENOENT) => with_proc_path(fd, |path| {
             // SAFETY: as above.

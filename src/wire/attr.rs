@@ -85,6 +85,8 @@ impl Attr {
 pub struct StatxReply {
     /// The part that stat(2) shows too.
     pub attr: Attr,
+    /// How long the kernel may keep it.
+    pub valid: Duration,
     /// Birth.
     pub btime: Timestamp,
     /// `STATX_*`: which fields are valid.
@@ -100,12 +102,12 @@ pub struct StatxReply {
 }
 
 impl StatxReply {
-    /// The wire form; the kernel may keep the attributes for `valid`.
-    pub const fn to_wire(&self, valid: Duration) -> fuse_statx_out {
+    /// The wire form.
+    pub const fn to_wire(&self) -> fuse_statx_out {
         let a = &self.attr;
         fuse_statx_out {
-            attr_valid: valid.as_secs(),
-            attr_valid_nsec: valid.subsec_nanos(),
+            attr_valid: self.valid.as_secs(),
+            attr_valid_nsec: self.valid.subsec_nanos(),
             flags: 0,
             spare: [0; 2],
             stat: fuse_statx {

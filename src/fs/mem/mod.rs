@@ -245,7 +245,7 @@ impl Filesystem for Mem {
     }
 
     fn statx(&self, _: &Context, node: NodeId, _: &ops::Statx) -> Result<StatxReply> {
-        Ok(read(&self.tree).inode(node)?.statx(node.0))
+        Ok(read(&self.tree).inode(node)?.statx(node.0, self.config.attr_timeout))
     }
 
     fn readlink(&self, _: &Context, node: NodeId, buf: &mut [u8]) -> Result<usize> {

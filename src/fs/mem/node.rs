@@ -2,7 +2,7 @@
 
 use std::sync::RwLock;
 use std::sync::atomic::AtomicU64;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::data::{Data, PAGE};
 use super::dir::Dir;
@@ -131,9 +131,10 @@ impl Inode {
         }
     }
 
-    pub(super) fn statx(&self, ino: u64) -> StatxReply {
+    pub(super) fn statx(&self, ino: u64, valid: Duration) -> StatxReply {
         StatxReply {
             attr: self.attr(ino),
+            valid,
             btime: self.btime,
             mask: libc::STATX_BASIC_STATS | libc::STATX_BTIME,
             ..StatxReply::default()

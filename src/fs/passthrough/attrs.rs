@@ -8,8 +8,8 @@ use crate::Errno;
 use crate::fs::Result;
 use crate::sys::file::Statx;
 use crate::sys::{Fd, creds, file};
-use crate::wire::ops::SetTime;
 use crate::wire::flags::SetattrValid;
+use crate::wire::ops::SetTime;
 use crate::wire::{AttrReply, FileHandle, NodeId, Statfs, StatxReply, Timestamp, ops};
 
 impl Passthrough {
@@ -31,9 +31,9 @@ impl Passthrough {
     }
 
     /// The open file of a request that names one, else the inode.
-    fn file_or_node(&self, id: NodeId, fh: Option<FileHandle>) -> Result<NodeFd> {
+    fn file_or_node(&self, id: NodeId, fh: Option<FileHandle>) -> Result<NodeFd<'_>> {
         match fh.map(|fh| self.handles.fd(fh)) {
-            Some(Ok(fd)) => Ok(NodeFd::Kept(fd)),
+            Some(Ok(fd)) => Ok(NodeFd::Borrowed(fd)),
             _ => self.nodes.fd(id),
         }
     }
@@ -48,6 +48,7 @@ impl Passthrough {
         let stat = file::fstatx(fd.get())?;
         Ok(StatxReply {
             attr: self.nodes.attr(&stat),
+            valid: if self.is_trusted(id) { self.attr_valid } else { Duration::ZERO },
             btime: Timestamp { secs: stat.stx_btime.tv_sec, nanos: stat.stx_btime.tv_nsec },
             mask: stat.stx_mask & (libc::STATX_BASIC_STATS | libc::STATX_BTIME),
             attributes: stat.stx_attributes,

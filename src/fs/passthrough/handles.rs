@@ -8,7 +8,7 @@
 //! registration; both are decided by the first open and last until the last close.
 
 use std::sync::Mutex;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::nodes::Backing;
 use super::{Cache, Passthrough};
@@ -31,17 +31,19 @@ pub(super) struct Open {
 /// All of them.
 pub(super) struct Handles {
     slab: Slab<Mutex<Option<Open>>>,
+    count: AtomicUsize,
 }
 
 impl Handles {
     pub(super) fn new() -> Handles {
-        Handles { slab: Slab::new(1) }
+        Handles { slab: Slab::new(1), count: AtomicUsize::new(0) }
     }
 
     /// Takes an open file in.
     pub(super) fn insert(&self, open: Open) -> Result<FileHandle, Errno> {
         let (id, slot) = self.slab.insert().ok_or(Errno::ENFILE)?;
         *slot.lock().unwrap() = Some(open);
+        self.count.fetch_add(1, Ordering::Relaxed);
         Ok(FileHandle(id))
     }
 
@@ -51,22 +53,33 @@ impl Handles {
     }
 
     /// Runs `f` on the handle, one at a time.
-    pub(super) fn with<T>(&self, fh: FileHandle, f: impl FnOnce(&mut Open) -> T) -> Result<T, Errno> {
+    pub(super) fn with<T>(
+        &self,
+        fh: FileHandle,
+        f: impl FnOnce(&mut Open) -> T,
+    ) -> Result<T, Errno> {
         let slot = self.slab.get(fh.0).ok_or(Errno::EBADF)?;
         slot.lock().unwrap().as_mut().map(f).ok_or(Errno::EBADF)
     }
 
     /// Takes the open file out; the caller closes it.
     pub(super) fn remove(&self, fh: FileHandle) -> Option<Open> {
-        let open = self.slab.get(fh.0)?.lock().unwrap().take();
+        let open = self.slab.get(fh.0)?.lock().unwrap().take()?;
         self.slab.remove(fh.0);
-        open
+        self.count.fetch_sub(1, Ordering::Relaxed);
+        Some(open)
+    }
+
+    /// How many are open.
+    pub(super) fn count(&self) -> usize {
+        self.count.load(Ordering::Relaxed)
     }
 }
 
 impl Passthrough {
     /// Takes an open directory in.
     pub(super) fn opened_dir(&self, node: NodeId, fd: OpFd) -> Result<Opened, Errno> {
+        self.make_room();
         let open = Open { fd: fd.get(), node, writable: false, position: 0 };
         let fh = self.handles.insert(open)?;
         fd.keep();
@@ -87,6 +100,7 @@ impl Passthrough {
         fresh: bool,
     ) -> Result<Opened, Errno> {
         let writable = flags as i32 & libc::O_ACCMODE != libc::O_RDONLY;
+        self.make_room();
         let open = Open { fd: fd.get(), node, writable, position: 0 };
         let fh = self.handles.insert(open)?;
         let (backing, distrust) = match self.count_open(node, writable) {

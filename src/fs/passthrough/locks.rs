@@ -218,7 +218,7 @@ impl Passthrough {
     pub(super) fn test_lock(&self, node: NodeId, op: &ops::Getlk) -> Result<FileLock> {
         let wish = Range::of(&op.lk);
         let inner = self.locks.inner.lock().unwrap();
-        let own = inner.owners.get(&(node, op.owner)).map(|owner| NodeFd::Kept(owner.fd));
+        let own = inner.owners.get(&(node, op.owner)).map(|owner| NodeFd::Borrowed(owner.fd));
         let fd = match own {
             Some(fd) => fd,
             None => NodeFd::Opened(crate::sys::OpFd::new(self.lock_file(node)?)),
@@ -227,7 +227,8 @@ impl Passthrough {
             return Ok(FileLock { typ: UNLOCK, ..op.lk });
         };
         let holder = inner.owners.iter().find(|((at, owner), state)| {
-            let holds = |range: &Range| range.kind == typ && range.start <= end && start <= range.end;
+            let holds =
+                |range: &Range| range.kind == typ && range.start <= end && start <= range.end;
             *at == node && *owner != op.owner && state.ranges.iter().any(holds)
         });
         // A holder beside the mount has no pid that could be told: OFD locks have none.

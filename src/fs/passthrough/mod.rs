@@ -13,7 +13,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `nodes` | node ids: which inode, how it is reached, how often the kernel knows it |
+//! | `nodes`, `budget` | node ids: which inode, how it is reached, how often the kernel knows it |
 //! | `handles` | open files and directories, passthrough registrations |
 //! | `names` | LOOKUP and what makes, moves and removes names |
 //! | `files`, `dirs` | what is done with an open file, an open directory |
@@ -23,6 +23,7 @@
 //! | `filesystem` | the trait: one line an opcode |
 
 mod attrs;
+mod budget;
 mod covered;
 mod dirs;
 mod files;

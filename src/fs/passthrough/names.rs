@@ -68,7 +68,12 @@ impl Passthrough {
         creds::as_caller(cx.uid, cx.gid, &groups[..count], umask, f)
     }
 
-    pub(super) fn make_node(&self, cx: &Context, parent: NodeId, op: &ops::Mknod<'_>) -> Result<Entry> {
+    pub(super) fn make_node(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Mknod<'_>,
+    ) -> Result<Entry> {
         let parent = self.nodes.fd(parent)?;
         let name = op.name.as_cstr();
         self.as_caller(cx, &op.ext, op.umask, || {
@@ -77,7 +82,12 @@ impl Passthrough {
         self.entry(file::openat(parent.get(), name, LOOK, 0)?)
     }
 
-    pub(super) fn make_dir(&self, cx: &Context, parent: NodeId, op: &ops::Mkdir<'_>) -> Result<Entry> {
+    pub(super) fn make_dir(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Mkdir<'_>,
+    ) -> Result<Entry> {
         let parent = self.nodes.fd(parent)?;
         let name = op.name.as_cstr();
         self.as_caller(cx, &op.ext, op.umask, || path::mkdir(parent.get(), name, op.mode))?;
@@ -117,7 +127,12 @@ impl Passthrough {
         path::rmdir(parent.get(), name)
     }
 
-    pub(super) fn move_name(&self, cx: &Context, parent: NodeId, op: &ops::Rename2<'_>) -> Result<()> {
+    pub(super) fn move_name(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        op: &ops::Rename2<'_>,
+    ) -> Result<()> {
         let from = self.nodes.fd(parent)?;
         let to = self.nodes.fd(op.newdir)?;
         let (old, new) = (op.oldname.as_cstr(), op.newname.as_cstr());

@@ -1,9 +1,7 @@
 //! Node ids: which inode, how it is reached, how often the kernel knows it.
 //!
-//! An inode is reached by an O_PATH descriptor, or, past a budget, by a file handle that is
-//! opened for each request. The budget leaves most of RLIMIT_NOFILE to open files, so that
-//! a million known inodes cost memory only. Directories, which every lookup passes, may use
-//! all of it, other files three quarters.
+//! An inode is reached by an O_PATH descriptor, or, when those get scarce (see `budget`), by
+//! a file handle that is opened for each request: a million known inodes cost memory only.
 //!
 //! One inode has one node, found by (device, inode number). A descriptor keeps the inode
 //! alive, so the pair cannot come to mean another file meanwhile. A handle does not: its
@@ -15,7 +13,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
 use crate::Errno;
@@ -26,8 +24,8 @@ use crate::sys::{Fd, OpFd};
 use crate::wire::{Attr, NodeId, Timestamp};
 
 const SHARDS: usize = 64;
-/// Of RLIMIT_NOFILE, the part that nodes may use is one in so many.
-const SHARE: u64 = 5;
+/// The root's lookup count, which nobody takes back.
+const ROOT_LOOKUPS: u64 = 1 << 40;
 /// Bits of an inode number left as they are on the source's own file system.
 const DEVICE_SHIFT: u32 = 48;
 
@@ -46,7 +44,7 @@ impl Key {
 }
 
 #[derive(Default)]
-enum Place {
+pub(super) enum Place {
     #[default]
     Nowhere,
     Kept(Fd),
@@ -72,7 +70,9 @@ pub(super) enum Backing {
 #[derive(Default)]
 pub(super) struct Node {
     key: Key,
-    place: Place,
+    pub(super) place: Place,
+    /// Requests that use the kept descriptor right now.
+    pub(super) pins: u32,
     /// How many lookups the kernel has to forget.
     nlookup: u64,
     /// Open handles, and those among them that may write.
@@ -84,6 +84,10 @@ pub(super) struct Node {
 }
 
 impl Node {
+    pub(super) fn is_root(&self) -> bool {
+        self.nlookup >= ROOT_LOOKUPS
+    }
+
     /// While somebody may write through mapped memory of the lower file, which this file
     /// system does not see, attributes are not to be trusted.
     pub(super) fn is_mapped_writable(&self) -> bool {
@@ -92,34 +96,50 @@ impl Node {
 }
 
 /// A node's inode, for one request.
-pub(super) enum NodeFd {
-    Kept(Fd),
+pub(super) enum NodeFd<'a> {
+    /// The node's own, which stays open as long as it is pinned.
+    Kept(Fd, &'a Mutex<Node>),
+    /// Opened for this request.
     Opened(OpFd),
+    /// Somebody else's: an open file's.
+    Borrowed(Fd),
 }
 
-impl NodeFd {
+impl NodeFd<'_> {
     pub(super) fn get(&self) -> Fd {
         match self {
-            NodeFd::Kept(fd) => *fd,
+            NodeFd::Kept(fd, _) | NodeFd::Borrowed(fd) => *fd,
             NodeFd::Opened(fd) => fd.get(),
+        }
+    }
+}
+
+impl Drop for NodeFd<'_> {
+    fn drop(&mut self) {
+        if let NodeFd::Kept(_, node) = self {
+            node.lock().unwrap().pins -= 1;
         }
     }
 }
 
 /// All nodes.
 pub(super) struct Nodes {
-    slab: Slab<Mutex<Node>>,
+    pub(super) slab: Slab<Mutex<Node>>,
     index: Vec<Mutex<HashMap<Key, u64>>>,
     /// By mount id: a descriptor to open handles with.
     mounts: Mutex<HashMap<u64, Fd>>,
     /// Devices seen, the source's own first.
     devices: Mutex<Vec<(u32, u32)>>,
     home: (u32, u32),
-    can_open_handles: bool,
+    pub(super) can_open_handles: bool,
     blksize: Option<u32>,
-    budget: usize,
-    kept: AtomicUsize,
-    by_handle: AtomicUsize,
+    /// RLIMIT_NOFILE.
+    pub(super) limit: usize,
+    pub(super) kept: AtomicUsize,
+    pub(super) open_files: AtomicUsize,
+    pub(super) by_handle: AtomicUsize,
+    /// Where the search for descriptors to give up goes on.
+    pub(super) hand: AtomicU32,
 }
 
 impl Nodes {
@@ -141,22 +161,23 @@ impl Nodes {
             home,
             can_open_handles,
             blksize,
-            budget: usize::try_from(limit / SHARE).unwrap_or(usize::MAX),
+            limit: usize::try_from(limit).unwrap_or(usize::MAX),
             kept: AtomicUsize::new(0),
+            open_files: AtomicUsize::new(0),
             by_handle: AtomicUsize::new(0),
+            hand: AtomicU32::new(0),
         };
         let (id, node) = nodes.slab.insert().ok_or(Errno::ENOMEM)?;
         debug_assert_eq!(id, NodeId::ROOT.0);
-        // The root is never forgotten: its count starts at one that nobody takes back.
         let key = Key::of(&stat);
         *node.lock().unwrap() =
-            Node { key, place: Place::Kept(root), nlookup: 1 << 40, ..Node::default() };
+            Node { key, place: Place::Kept(root), nlookup: ROOT_LOOKUPS, ..Node::default() };
         nodes.shard(key).insert(key, id);
         Ok(nodes)
     }
 
     fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u64>> {
-        let mixed = (key.ino ^ u64::from(key.minor) << 32).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        let mixed = (key.ino ^ (u64::from(key.minor) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         self.index[(mixed >> 58) as usize].lock().unwrap()
     }
 
@@ -166,9 +187,15 @@ impl Nodes {
     }
 
     /// The node's inode.
-    pub(super) fn fd(&self, id: NodeId) -> Result<NodeFd, Errno> {
-        match &self.lock(id)?.place {
-            Place::Kept(fd) => Ok(NodeFd::Kept(*fd)),
+    pub(super) fn fd(&self, id: NodeId) -> Result<NodeFd<'_>, Errno> {
+        let mutex = self.slab.get(id.0).ok_or(Errno::ESTALE)?;
+        let mut node = mutex.lock().unwrap();
+        match &node.place {
+            Place::Kept(fd) => {
+                let fd = *fd;
+                node.pins += 1;
+                Ok(NodeFd::Kept(fd, mutex))
+            }
             Place::Handle { handle, mount } => {
                 Ok(NodeFd::Opened(handle.open(*mount, libc::O_PATH | libc::O_NOFOLLOW)?))
             }
@@ -207,26 +234,35 @@ impl Nodes {
     }
 
     /// One more lookup of a node that is known.
-    pub(super) fn count<T>(&self, id: NodeId, with: impl FnOnce(&mut Node) -> T) -> Result<T, Errno> {
+    pub(super) fn count<T>(
+        &self,
+        id: NodeId,
+        with: impl FnOnce(&mut Node) -> T,
+    ) -> Result<T, Errno> {
         let mut node = self.lock(id)?;
         node.nlookup += 1;
         Ok(with(&mut node))
     }
 
-    /// Keeps the descriptor, or makes a handle of it when the budget is used up.
+    /// Keeps the descriptor, or makes a handle of it when descriptors are scarce.
     fn place(&self, fd: OpFd, stat: &Statx) -> Place {
-        let directory = u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR;
-        let budget = if directory { self.budget } else { self.budget / 4 * 3 };
-        if self.kept.load(Ordering::Relaxed) >= budget
-            && self.can_open_handles
-            && let Some(mount) = self.mount_of(fd.get(), stat)
-            && let Ok(handle) = Handle::of(fd.get())
+        if !self.may_keep(is_directory(stat))
+            && let Some(place) = self.by_handle(fd.get(), stat)
         {
             self.by_handle.fetch_add(1, Ordering::Relaxed);
-            return Place::Handle { handle, mount };
+            return place;
         }
         self.kept.fetch_add(1, Ordering::Relaxed);
         Place::Kept(fd.keep())
+    }
+
+    /// The inode by its file handle; `None` where its file system has none.
+    pub(super) fn by_handle(&self, fd: Fd, stat: &Statx) -> Option<Place> {
+        if !self.can_open_handles {
+            return None;
+        }
+        let mount = self.mount_of(fd, stat)?;
+        Some(Place::Handle { handle: Handle::of(fd).ok()?, mount })
     }
 
     /// A descriptor to open handles of this mount with: not O_PATH, so of a file or directory.
@@ -235,8 +271,7 @@ impl Nodes {
         if let Some(mount) = mounts.get(&stat.stx_mnt_id) {
             return Some(*mount);
         }
-        let kind = u32::from(stat.stx_mode) & libc::S_IFMT;
-        if kind != libc::S_IFDIR && kind != libc::S_IFREG {
+        if !is_directory(stat) && u32::from(stat.stx_mode) & libc::S_IFMT != libc::S_IFREG {
             return None;
         }
         let mount = file::reopen(fd, libc::O_RDONLY | libc::O_NONBLOCK).ok()?.keep();
@@ -306,7 +341,7 @@ impl Nodes {
             devices.push(device);
             devices.len() - 1
         });
-        ino ^ (index as u64) << DEVICE_SHIFT
+        ino ^ ((index as u64) << DEVICE_SHIFT)
     }
 
     /// Attributes as FUSE has them.
@@ -330,9 +365,13 @@ impl Nodes {
     }
 }
 
+pub(super) fn is_directory(stat: &Statx) -> bool {
+    u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR
+}
+
 /// FUSE's encoding of a device number: 12 bits of major between 8 and 12 of minor.
 fn rdev(major: u32, minor: u32) -> u32 {
-    minor & 0xff | (major & 0xfff) << 8 | (minor & 0xf_ff00) << 12
+    (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xf_ff00) << 12)
 }
 
 /// Whether a node with the right numbers is this inode. A kept descriptor keeps the numbers
@@ -346,102 +385,5 @@ fn same_inode(place: &Place, fd: Fd) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use std::ffi::CString;
-
-    fn open(path: &std::path::Path, flags: i32) -> OpFd {
-        let path = CString::new(path.to_str().unwrap()).unwrap();
-        file::openat(Fd::CWD, &path, flags, 0).unwrap()
-    }
-
-    /// Nodes over a new directory, with a budget of `limit / SHARE` descriptors.
-    fn nodes(limit: u64) -> (tempfile::TempDir, Nodes) {
-        let dir = tempfile::tempdir().unwrap();
-        let root = open(dir.path(), libc::O_RDONLY).keep();
-        let can = crate::sys::creds::Powers::of_thread().open_handles;
-        (dir, Nodes::new(root, limit, can, None).unwrap())
-    }
-
-    fn look_up(nodes: &Nodes, path: &std::path::Path) -> NodeId {
-        let fd = open(path, libc::O_PATH | libc::O_NOFOLLOW);
-        let stat = file::fstatx(fd.get()).unwrap();
-        nodes.remember(fd, &stat, |_| ()).unwrap().0
-    }
-
-    #[test]
-    fn hard_links_share_a_node_and_counts_add_up() {
-        let (dir, nodes) = nodes(1000);
-        let (a, b) = (dir.path().join("a"), dir.path().join("b"));
-        std::fs::write(&a, b"x").unwrap();
-        std::fs::hard_link(&a, &b).unwrap();
-        let id = look_up(&nodes, &a);
-        assert_eq!(look_up(&nodes, &b), id);
-        nodes.forget(id, 1);
-        assert!(nodes.fd(id).is_ok());
-        nodes.forget(id, 1);
-        assert_eq!(nodes.fd(id).err(), Some(Errno::ESTALE));
-        assert_ne!(look_up(&nodes, &a), id, "a forgotten id does not come back");
-    }
-
-    #[test]
-    fn the_root_is_not_forgotten() {
-        let (_dir, nodes) = nodes(1000);
-        nodes.forget(NodeId::ROOT, u64::MAX);
-        assert!(nodes.fd(NodeId::ROOT).is_ok());
-    }
-
-    #[test]
-    fn past_the_budget_nodes_are_reached_by_handle() {
-        let (dir, nodes) = nodes(0);
-        if !nodes.can_open_handles {
-            eprintln!("SKIP: file handles need CAP_DAC_READ_SEARCH");
-            return;
-        }
-        let path = dir.path().join("f");
-        std::fs::write(&path, b"hello").unwrap();
-        let id = look_up(&nodes, &path);
-        assert_eq!(nodes.by_handle.load(Ordering::Relaxed), 1);
-        assert_eq!(file::fstatx(nodes.fd(id).unwrap().get()).unwrap().stx_size, 5);
-        assert_eq!(look_up(&nodes, &path), id, "the same inode, the same node");
-        // Kept alive, it outlives its name; without that it would be ESTALE.
-        let root = nodes.fd(NodeId::ROOT).unwrap();
-        nodes.keep_alive(root.get(), c"f");
-        std::fs::remove_file(&path).unwrap();
-        let stat = file::fstatx(nodes.fd(id).unwrap().get()).unwrap();
-        assert_eq!((stat.stx_size, stat.stx_nlink), (5, 0));
-    }
-
-    #[test]
-    fn a_number_used_again_is_another_node() {
-        let (dir, nodes) = nodes(0);
-        if !nodes.can_open_handles {
-            eprintln!("SKIP: file handles need CAP_DAC_READ_SEARCH");
-            return;
-        }
-        let path = dir.path().join("f");
-        std::fs::write(&path, b"old").unwrap();
-        let old = look_up(&nodes, &path);
-        let ino = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
-        std::fs::remove_file(&path).unwrap();
-        std::fs::write(&path, b"new!").unwrap();
-        let again = std::os::unix::fs::MetadataExt::ino(&std::fs::metadata(&path).unwrap());
-        let new = look_up(&nodes, &path);
-        assert_ne!(old, new);
-        assert_eq!(file::fstatx(nodes.fd(new).unwrap().get()).unwrap().stx_size, 4);
-        if ino == again {
-            assert_eq!(nodes.fd(old).err(), Some(Errno::ESTALE), "the old file is gone");
-        }
-        nodes.forget(old, 1);
-        assert_eq!(look_up(&nodes, &path), new, "forgetting the old one leaves the new one");
-    }
-
-    #[test]
-    fn numbers_of_other_devices_are_marked() {
-        let (_dir, nodes) = nodes(1000);
-        assert_eq!(nodes.number(nodes.home, 5), 5);
-        let (a, b) = (nodes.number((99, 1), 5), nodes.number((99, 2), 5));
-        assert!(a != 5 && b != 5 && a != b);
-        assert_eq!(nodes.number((99, 1), 5), a);
-    }
-}
+#[path = "nodes_tests.rs"]
+mod tests;

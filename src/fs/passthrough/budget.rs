@@ -1,0 +1,77 @@
+//! Descriptors are for open files first.
+//!
+//! Nodes keep an O_PATH descriptor each while all together use less than three quarters of
+//! RLIMIT_NOFILE (directories, which every lookup passes, a little more). When open files
+//! push the sum past that, nodes give descriptors up and are reached by handle from then on.
+//! The rest is for what a request opens and closes, and for locks.
+//!
+//! A descriptor that a request is using (pinned) stays; so does one of a file without a
+//! name, which no handle would find again once it is not open.
+
+use std::sync::atomic::Ordering;
+
+use super::Passthrough;
+use super::nodes::{Node, Nodes, Place, is_directory};
+use crate::sys::file;
+
+/// Descriptors given up at once.
+const BATCH: usize = 64;
+
+impl Passthrough {
+    /// Before another file is open for long: makes room if there is little.
+    pub(super) fn make_room(&self) {
+        self.nodes.open_files.store(self.handles.count(), Ordering::Relaxed);
+        if self.nodes.used() > self.nodes.limit / 20 * 17 {
+            self.nodes.give_up(BATCH);
+        }
+    }
+}
+
+impl Nodes {
+    fn used(&self) -> usize {
+        self.kept.load(Ordering::Relaxed) + self.open_files.load(Ordering::Relaxed)
+    }
+
+    /// Whether one more node may keep its descriptor.
+    pub(super) fn may_keep(&self, directory: bool) -> bool {
+        let twentieths = if directory { 16 } else { 15 };
+        self.used() < self.limit / 20 * twentieths
+    }
+
+    /// Closes up to `wanted` descriptors of nodes, of directories last.
+    pub(super) fn give_up(&self, wanted: usize) {
+        let mut left = wanted;
+        for directories in [false, true] {
+            for _ in 0..self.slab.end() {
+                if left == 0 {
+                    return;
+                }
+                let index = self.hand.fetch_add(1, Ordering::Relaxed) % self.slab.end();
+                if let Some((_, node)) = self.slab.at(index)
+                    && let Ok(mut node) = node.try_lock()
+                    && self.demote(&mut node, directories)
+                {
+                    left -= 1;
+                }
+            }
+        }
+    }
+
+    /// From descriptor to handle.
+    fn demote(&self, node: &mut Node, directories: bool) -> bool {
+        let Place::Kept(fd) = node.place else { return false };
+        if node.pins > 0 || node.is_root() {
+            return false;
+        }
+        let Ok(stat) = file::fstatx(fd) else { return false };
+        if stat.stx_nlink == 0 || is_directory(&stat) != directories {
+            return false;
+        }
+        let Some(place) = self.by_handle(fd, &stat) else { return false };
+        node.place = place;
+        self.by_handle.fetch_add(1, Ordering::Relaxed);
+        self.kept.fetch_sub(1, Ordering::Relaxed);
+        fd.close();
+        true
+    }
+}
