@@ -122,6 +122,7 @@ fn session_config(config: &MountConfig) -> SessionConfig {
         max_background: options.max_background.unwrap_or(default.max_background),
         congestion_threshold: options.congestion_threshold,
         time_gran: options.time_gran.unwrap_or(default.time_gran),
+        spin: default.spin,
         only_user: options.allow_root.then(|| nix::unistd::getuid().as_raw()),
     }
 }

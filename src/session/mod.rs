@@ -6,12 +6,14 @@
 //!
 //! * [`negotiate`]: what INIT agreed on
 //! * `dispatch`: from a decoded request to a method of the file system and back
+//! * `patience`: looking for the next request before going to sleep
 //! * `reply`: answers, and taking back what never reached the kernel
 //! * `threads`, `watcher`: who reads the device next
 //! * `waiting`: SETLKW and INTERRUPT
 
 mod dispatch;
 mod negotiate;
+mod patience;
 mod reply;
 mod threads;
 mod waiting;
@@ -20,6 +22,7 @@ mod watcher;
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use negotiate::{Negotiated, Negotiation};
 pub use threads::about_to_block;
@@ -30,6 +33,7 @@ use crate::fs::Filesystem;
 use crate::recovery::slot::Slot;
 use crate::sys::{Fd, process};
 use crate::wire::{DecodeError, decode};
+use patience::Patience;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -49,6 +53,9 @@ pub struct SessionConfig {
     pub congestion_threshold: Option<u16>,
     /// Granularity of the file system's time stamps, in nanoseconds.
     pub time_gran: u32,
+    /// How long a thread looks for the next request before it sleeps, while requests come
+    /// thick and fast; zero: it sleeps at once.
+    pub spin: Duration,
     /// Only this user and root are served (`allow_root`).
     pub only_user: Option<u32>,
 }
@@ -63,6 +70,7 @@ impl Default for SessionConfig {
             max_background: 64,
             congestion_threshold: None,
             time_gran: 1,
+            spin: Duration::from_micros(50),
             only_user: None,
         }
     }
@@ -175,7 +183,8 @@ impl<F: Filesystem> Shared<F> {
     fn server(&self, connection: Connection) -> Result<Server, SessionError> {
         let bytes = self.negotiated.max_data();
         let slot = Slot::new(bytes).map_err(|errno| SessionError::Memory { bytes, errno })?;
-        Ok(Server { connection, slot, length: 0, entries: Vec::new() })
+        let patience = Patience::new(self.config.spin);
+        Ok(Server { connection, slot, length: 0, entries: Vec::new(), patience })
     }
 }
 
@@ -186,11 +195,13 @@ struct Server {
     length: usize,
     /// Directory entries of the reply under way.
     entries: Vec<u8>,
+    patience: Patience,
 }
 
 impl Server {
     /// Waits for a request; false when the mount is gone.
     fn receive(&mut self) -> Result<bool, SessionError> {
+        self.patience.wait(self.connection.device());
         loop {
             match self.slot.receive(self.connection.device()) {
                 Ok(length) => {

@@ -1,0 +1,110 @@
+//! Who is compared, and how each is started.
+//!
+//! All get the same options where they have them: `allow_other`, and otherwise their defaults,
+//! which for fusex and `passthrough_ll` are timeouts of one second and `cache=auto`. bindfs
+//! overrides the timeouts with 0 and serves with one thread, and cannot be told otherwise
+//! without changing what it promises.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context, ensure};
+
+/// The directory itself, with which the others are compared.
+pub(crate) const NATIVE: &str = "native";
+
+/// Where Debian's libfuse3-dev puts the sources of its examples.
+const EXAMPLES: &str = "/usr/share/doc/libfuse3-dev/examples";
+
+/// One that is compared.
+pub(crate) struct Contestant {
+    pub(crate) name: &'static str,
+    /// `None`: no server, the lower directory is used as it is.
+    pub(crate) program: Option<PathBuf>,
+    /// Its arguments; `LOWER` and `MOUNT` in them stand for the directories.
+    pub(crate) arguments: &'static [&'static str],
+}
+
+/// Which fusex is compared with which `passthrough_ll`.
+pub(crate) const PAIRS: &[(&str, &str)] = &[
+    ("fusex", "passthrough_ll"),
+    ("fusex -s", "passthrough_ll -s"),
+    ("fusex nopassthrough", "passthrough_ll"),
+];
+
+const FUSEX: &[(&str, &[&str])] = &[
+    ("fusex", &["mount", "-f", "-o", "allow_other", "LOWER", "MOUNT"]),
+    ("fusex -s", &["mount", "-f", "-s", "-o", "allow_other", "LOWER", "MOUNT"]),
+    ("fusex nopassthrough", &["mount", "-f", "-o", "allow_other,nopassthrough", "LOWER", "MOUNT"]),
+];
+
+const PASSTHROUGH_LL: &[(&str, &[&str])] = &[
+    ("passthrough_ll", &["-f", "-o", "source=LOWER,allow_other", "MOUNT"]),
+    ("passthrough_ll -s", &["-f", "-s", "-o", "source=LOWER,allow_other", "MOUNT"]),
+];
+
+const BINDFS: &[(&str, &[&str])] = &[("bindfs", &["-f", "-o", "allow_other", "LOWER", "MOUNT"])];
+
+/// Everyone who can run here; for the others the reason is printed. What has to be built is
+/// built in `tools`.
+pub(crate) fn all(tools: &Path) -> Vec<Contestant> {
+    let mut all = vec![Contestant { name: NATIVE, program: None, arguments: &[] }];
+    let programs = [
+        ("fusex", Ok(PathBuf::from(env!("CARGO_BIN_EXE_fusex"))), FUSEX),
+        ("passthrough_ll", build_passthrough_ll(tools), PASSTHROUGH_LL),
+        ("bindfs", find("bindfs"), BINDFS),
+    ];
+    for (name, program, variants) in programs {
+        match program {
+            Ok(program) => all.extend(variants.iter().map(|&(name, arguments)| Contestant {
+                name,
+                program: Some(program.clone()),
+                arguments,
+            })),
+            Err(error) => eprintln!("compare: {name} is skipped: {error:#}"),
+        }
+    }
+    all
+}
+
+fn find(program: &str) -> anyhow::Result<PathBuf> {
+    output(Command::new(program).arg("--version"))?;
+    Ok(PathBuf::from(program))
+}
+
+/// Compiles libfuse's example as its own makefile does.
+fn build_passthrough_ll(tools: &Path) -> anyhow::Result<PathBuf> {
+    let source = example("passthrough_ll.c", tools)?;
+    example("passthrough_helpers.h", tools)?;
+    let flags = output(Command::new("pkg-config").args(["--cflags", "--libs", "fuse3"]))?;
+    let program = tools.join("passthrough_ll");
+    let mut compile = Command::new("cc");
+    compile.args(["-O2", "-w", "-o"]).arg(&program).arg(source).args(flags.split_whitespace());
+    output(&mut compile)?;
+    Ok(program)
+}
+
+/// Copies one source file, which may be compressed, to `tools`.
+fn example(name: &str, tools: &Path) -> anyhow::Result<PathBuf> {
+    let copy = tools.join(name);
+    let plain = Path::new(EXAMPLES).join(name);
+    let text = if plain.exists() {
+        std::fs::read(&plain)?
+    } else {
+        let packed = plain.with_added_extension("gz");
+        ensure!(packed.exists(), "no {}: install libfuse3-dev", plain.display());
+        output(Command::new("gzip").arg("-dc").arg(packed))?.into_bytes()
+    };
+    std::fs::write(&copy, text)?;
+    Ok(copy)
+}
+
+/// What the command prints on stdout; an error when it fails.
+pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
+    let program = command.get_program().to_string_lossy().into_owned();
+    let output = command.output().with_context(|| program.clone())?;
+    let errors = String::from_utf8_lossy(&output.stderr);
+    let last = errors.trim().lines().last().unwrap_or_default();
+    ensure!(output.status.success(), "{program}: {}: {last}", output.status);
+    Ok(String::from_utf8(output.stdout)?)
+}

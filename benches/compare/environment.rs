@@ -1,0 +1,139 @@
+//! What the figures depend on and no contestant decides: machine, kernel, versions, and how
+//! long it takes to wake another thread.
+
+use std::io::{Read, Write, pipe};
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+use nix::sys::stat::{major, minor};
+use nix::sys::statvfs::statvfs;
+use nix::unistd::Pid;
+
+use crate::contestants::output;
+use crate::results::Spread;
+use crate::workloads::Size;
+
+/// Round trips in one measurement, and how many measurements the median is of.
+const TRIPS: u32 = 4_000;
+const REPEATS: usize = 5;
+
+/// What stands above the tables.
+pub(crate) struct Environment {
+    pub(crate) kernel: String,
+    pub(crate) cpus: usize,
+    pub(crate) cpu_model: String,
+    pub(crate) rounds: u32,
+    pub(crate) date: String,
+    pub(crate) lower_type: String,
+    /// Programs and libraries with their versions.
+    pub(crate) versions: Vec<String>,
+    pub(crate) files: usize,
+    /// Wake-up round trip of two threads on one CPU, microseconds.
+    pub(crate) same_cpu_us: f64,
+    /// The same across two CPUs; `None` with one CPU.
+    pub(crate) cross_cpu_us: Option<f64>,
+}
+
+impl Environment {
+    pub(crate) fn of(lower: &Path, rounds: u32, size: &Size) -> anyhow::Result<Environment> {
+        let allowed = sched_getaffinity(Pid::from_raw(0))?;
+        let cpus: Vec<usize> =
+            (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
+        let first = *cpus.first().context("no CPU is allowed")?;
+        let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
+        Ok(Environment {
+            kernel: kernel.trim().to_string(),
+            cpus: cpus.len(),
+            cpu_model: cpu_model()?,
+            rounds,
+            date: output(Command::new("date").args(["-u", "+%F"]))?.trim().to_string(),
+            lower_type: file_system_type(lower)?,
+            versions: versions(),
+            files: size.files,
+            same_cpu_us: round_trip_us(first, first)?,
+            cross_cpu_us: cpus.get(1).map(|second| round_trip_us(first, *second)).transpose()?,
+        })
+    }
+}
+
+fn cpu_model() -> anyhow::Result<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo")?;
+    let line = text.lines().find_map(|line| line.strip_prefix("model name"));
+    let model = line.and_then(|line| line.split_once(':')).map(|(_, model)| model.trim());
+    Ok(model.unwrap_or(std::env::consts::ARCH).to_string())
+}
+
+/// The type in the mount table's line with the directory's device number.
+fn file_system_type(dir: &Path) -> anyhow::Result<String> {
+    let device = dir.metadata()?.dev();
+    let number = format!("{}:{}", major(device), minor(device));
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let line = table.lines().find(|line| line.split(' ').nth(2) == Some(&number));
+    let fields = line.and_then(|line| line.split_once(" - ")).map(|(_, fields)| fields);
+    Ok(fields.and_then(|fields| fields.split(' ').next()).unwrap_or("unknown").to_string())
+}
+
+/// What can be asked for its version and answers.
+fn versions() -> Vec<String> {
+    let fusex = Some(format!("fusex {}", env!("CARGO_PKG_VERSION")));
+    let libfuse = output(Command::new("pkg-config").args(["--modversion", "fuse3"]));
+    let libfuse = libfuse.ok().map(|version| format!("libfuse {}", version.trim()));
+    let bindfs = output(Command::new("bindfs").arg("--version")).ok();
+    let bindfs = bindfs.and_then(|text| text.lines().next().map(str::to_string));
+    [fusex, libfuse, bindfs].into_iter().flatten().collect()
+}
+
+/// Whether so many bytes are free in the file system at `dir` and in memory.
+pub(crate) fn memory_for(dir: &Path, bytes: u64) -> bool {
+    let Ok(fs) = statvfs(dir) else { return false };
+    let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    fs.blocks_available() * fs.fragment_size() >= bytes && kib.unwrap_or(0) * 1024 >= bytes
+}
+
+/// The median time of a byte's way to a thread on the other CPU and back.
+fn round_trip_us(one: usize, other: usize) -> anyhow::Result<f64> {
+    let times: Vec<f64> =
+        (0..REPEATS).map(|_| ping_pong(one, other)).collect::<anyhow::Result<_>>()?;
+    let spread = Spread::of(times).context("nothing was measured")?;
+    Ok(spread.median)
+}
+
+fn ping_pong(one: usize, other: usize) -> anyhow::Result<f64> {
+    let (mut ping_in, mut ping_out) = pipe()?;
+    let (mut pong_in, mut pong_out) = pipe()?;
+    let echo = thread::spawn(move || -> anyhow::Result<()> {
+        pin(other)?;
+        let mut byte = [0];
+        while ping_in.read(&mut byte)? == 1 {
+            pong_out.write_all(&byte)?;
+        }
+        Ok(())
+    });
+    let caller = thread::spawn(move || -> anyhow::Result<Duration> {
+        pin(one)?;
+        let mut byte = [0];
+        let start = Instant::now();
+        for _ in 0..TRIPS {
+            ping_out.write_all(&byte)?;
+            pong_in.read_exact(&mut byte)?;
+        }
+        Ok(start.elapsed())
+    });
+    let elapsed = caller.join().expect("the caller does not panic")?;
+    echo.join().expect("the echo does not panic")?;
+    Ok(elapsed.as_secs_f64() * 1e6 / f64::from(TRIPS))
+}
+
+/// Keeps the calling thread on one CPU.
+fn pin(cpu: usize) -> anyhow::Result<()> {
+    let mut set = CpuSet::new();
+    set.set(cpu)?;
+    Ok(sched_setaffinity(Pid::from_raw(0), &set)?)
+}

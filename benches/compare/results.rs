@@ -1,0 +1,80 @@
+//! Samples gathered over the rounds, and what is made of them.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::rows::{Row, Sample};
+
+/// Median, least and greatest.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spread {
+    pub(crate) median: f64,
+    pub(crate) min: f64,
+    pub(crate) max: f64,
+}
+
+impl Spread {
+    /// `None` of no values.
+    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
+        let mut values: Vec<f64> = values.into_iter().collect();
+        values.sort_by(f64::total_cmp);
+        let (min, max) = (*values.first()?, *values.last()?);
+        let middle = values.len() / 2;
+        let median = if values.len().is_multiple_of(2) {
+            f64::midpoint(values[middle - 1], values[middle])
+        } else {
+            values[middle]
+        };
+        Some(Spread { median, min, max })
+    }
+}
+
+/// Every sample, and who failed where.
+#[derive(Default)]
+pub(crate) struct Results {
+    /// By row and contestant: the round and the sample.
+    samples: BTreeMap<(Row, &'static str), BTreeMap<u32, Sample>>,
+    failed: BTreeSet<(Row, &'static str)>,
+}
+
+impl Results {
+    pub(crate) fn add(&mut self, round: u32, name: &'static str, samples: &[(Row, Sample)]) {
+        for (row, sample) in samples {
+            self.samples.entry((*row, name)).or_default().insert(round, *sample);
+        }
+    }
+
+    /// One failed round takes the contestant out of these rows.
+    pub(crate) fn fail(&mut self, name: &'static str, rows: &[Row]) {
+        self.failed.extend(rows.iter().map(|row| (*row, name)));
+    }
+
+    /// The contestants that failed anywhere.
+    pub(crate) fn failures(&self) -> BTreeSet<&'static str> {
+        self.failed.iter().map(|(_, name)| *name).collect()
+    }
+
+    /// The samples by round; none of a contestant that failed.
+    pub(crate) fn of(&self, row: Row, name: &'static str) -> BTreeMap<u32, Sample> {
+        let failed = self.failed.contains(&(row, name));
+        self.samples.get(&(row, name)).filter(|_| !failed).cloned().unwrap_or_default()
+    }
+
+    /// Operations a second.
+    pub(crate) fn rate(&self, row: Row, name: &'static str) -> Option<Spread> {
+        Spread::of(self.of(row, name).values().map(Sample::rate))
+    }
+
+    /// Server CPU, microseconds an operation.
+    pub(crate) fn server_cpu(&self, row: Row, name: &'static str) -> Option<Spread> {
+        Spread::of(self.of(row, name).values().filter_map(Sample::server_us_per_op))
+    }
+
+    /// How much faster `name` is than `base`, each round compared within itself.
+    pub(crate) fn ratio(&self, row: Row, name: &'static str, base: &'static str) -> Option<Spread> {
+        let base = self.of(row, base);
+        let of = self.of(row, name);
+        Spread::of(of.iter().filter_map(|(round, sample)| {
+            base.get(round).map(|base_sample| sample.rate() / base_sample.rate())
+        }))
+    }
+}

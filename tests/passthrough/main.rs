@@ -1,0 +1,13 @@
+//! The passthrough file system on real mounts.
+//!
+//! Most tests do the same below a mount, in each way of caching, and in a directory of the
+//! lower file system, and compare what they see.
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod append;
+mod locks;
+mod names;
+mod owners;
+mod privilege;
