@@ -91,7 +91,7 @@ fn example(name: &str, tools: &Path) -> anyhow::Result<PathBuf> {
     let text = if plain.exists() {
         std::fs::read(&plain)?
     } else {
-        let packed = plain.with_added_extension("gz");
+        let packed = Path::new(EXAMPLES).join(format!("{name}.gz"));
         ensure!(packed.exists(), "no {}: install libfuse3-dev", plain.display());
         output(Command::new("gzip").arg("-dc").arg(packed))?.into_bytes()
     };

@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use fusex::mount::mountinfo;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::stat::{major, minor};
 use nix::sys::statvfs::statvfs;
@@ -71,11 +72,11 @@ fn cpu_model() -> anyhow::Result<String> {
 /// The type in the mount table's line with the directory's device number.
 fn file_system_type(dir: &Path) -> anyhow::Result<String> {
     let device = dir.metadata()?.dev();
-    let number = format!("{}:{}", major(device), minor(device));
-    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-    let line = table.lines().find(|line| line.split(' ').nth(2) == Some(&number));
-    let fields = line.and_then(|line| line.split_once(" - ")).map(|(_, fields)| fields);
-    Ok(fields.and_then(|fields| fields.split(' ').next()).unwrap_or("unknown").to_string())
+    let number = (major(device), minor(device));
+    let entries = mountinfo::read()?;
+    let entry =
+        entries.iter().find(|entry| (u64::from(entry.major), u64::from(entry.minor)) == number);
+    Ok(entry.map_or("unknown", |entry| &entry.fs_type).to_string())
 }
 
 /// What can be asked for its version and answers.

@@ -23,6 +23,9 @@ const PAGE: usize = 4096;
 /// So many files are found again well within the timeout of one second.
 const BATCH: usize = 2_500;
 
+/// What one workload measured.
+pub(crate) type Samples = Vec<(Row, Sample)>;
+
 /// How much is done.
 pub(crate) struct Size {
     pub(crate) files: usize,
@@ -49,7 +52,7 @@ pub(crate) struct Workload {
     pub(crate) rows: &'static [Row],
     /// What is there before the mount is.
     prepare: fn(lower: &Path, &Size) -> anyhow::Result<()>,
-    measure: fn(&Place, &Size) -> anyhow::Result<Vec<(Row, Sample)>>,
+    measure: fn(&Place, &Size) -> anyhow::Result<Samples>,
 }
 
 pub(crate) static WORKLOADS: &[Workload] = &[
@@ -92,7 +95,7 @@ impl Workload {
         contestant: &Contestant,
         parent: &Path,
         size: &Size,
-    ) -> anyhow::Result<Vec<(Row, Sample)>> {
+    ) -> anyhow::Result<Samples> {
         let base = tempfile::Builder::new().prefix("fusex-compare-").tempdir_in(parent)?;
         let lower = base.path().join("lower");
         let mountpoint = base.path().join("mount");
@@ -156,7 +159,7 @@ fn stat(dir: &File, names: &[String]) -> anyhow::Result<()> {
 }
 
 /// Each batch twice: first uncached, then cached.
-fn stats(place: &Place, size: &Size) -> anyhow::Result<Vec<(Row, Sample)>> {
+fn stats(place: &Place, size: &Size) -> anyhow::Result<Samples> {
     let names: Vec<String> = (0..size.files).map(name).collect();
     place.drop_caches("2")?;
     stat(&File::open(place.lower)?, &names)?;
@@ -172,7 +175,7 @@ fn stats(place: &Place, size: &Size) -> anyhow::Result<Vec<(Row, Sample)>> {
     Ok(rows.into_iter().zip(sums).filter_map(|(row, sum)| Some((row, sum?))).collect())
 }
 
-fn creates(place: &Place, size: &Size) -> anyhow::Result<Vec<(Row, Sample)>> {
+fn creates(place: &Place, size: &Size) -> anyhow::Result<Samples> {
     let ops = size.files as u64;
     let created = place.timed(ops, || create(place.upper, size.files))?;
     let names: Vec<String> = (0..size.files).map(name).collect();
@@ -195,7 +198,7 @@ fn sequential(
     size: &Size,
     write_row: Row,
     read_row: Row,
-) -> anyhow::Result<Vec<(Row, Sample)>> {
+) -> anyhow::Result<Samples> {
     let block = write_row.block().context("a row without blocks")?;
     let ops = size.sequential / block as u64;
     let mut buffer = vec![0x5a; block];
@@ -248,7 +251,7 @@ fn shuffled(size: &Size) -> impl Iterator<Item = u64> {
     std::iter::successors(Some(0), next).take(size.random_ops as usize)
 }
 
-fn random(place: &Place, size: &Size) -> anyhow::Result<Vec<(Row, Sample)>> {
+fn random(place: &Place, size: &Size) -> anyhow::Result<Samples> {
     let (upper, lower) = (place.upper.join("data"), place.lower.join("data"));
     let mut buffer = vec![0; 1 << 20];
     place.drop_caches("1")?;

@@ -90,6 +90,9 @@ pub enum SessionError {
     /// The first request was not INIT, or not readable.
     #[error("the first request on /dev/fuse is not a valid INIT: is another server using it?")]
     NotInit,
+    /// No INIT came.
+    #[error("no INIT on /dev/fuse: it is not mounted, or another server has answered it")]
+    NoInit,
     /// A system call on /dev/fuse failed.
     #[error("{what} /dev/fuse: {errno}")]
     Device {

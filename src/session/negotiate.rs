@@ -10,11 +10,14 @@ use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::Filesystem;
 use crate::recovery::slot::Slot;
+use crate::sys;
 use crate::wire::decode::{self, Operation};
 use crate::wire::flags::InitFlags;
 use crate::wire::{InitReply, Protocol, Unique, abi, ops};
 
 const PAGE: u32 = 4096;
+/// Milliseconds; mount(2) has sent INIT before it returns.
+const INIT_TIMEOUT: i32 = 10_000;
 /// The kernel's own default of fs.fuse.max_pages_limit, and its fixed limit before 6.13.
 const DEFAULT_MAX_PAGES: u32 = 256;
 /// Protocol that fusex needs at the least: Linux 5.4.
@@ -100,6 +103,9 @@ pub(super) fn answer_init<F: Filesystem>(
 ) -> Result<Negotiated, SessionError> {
     let device = |what| move |errno| SessionError::Device { what, errno };
     let mut slot = Slot::new(PAGE as usize * 2).map_err(device("buffer for"))?;
+    if !sys::device::readable(connection.device(), INIT_TIMEOUT).map_err(device("polling"))? {
+        return Err(SessionError::NoInit);
+    }
     let length = loop {
         match slot.receive(connection.device()) {
             Ok(length) => break length,

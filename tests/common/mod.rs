@@ -97,6 +97,12 @@ pub(crate) fn code<T>(result: std::io::Result<T>) -> Result<(), Errno> {
     result.map(drop).map_err(errno)
 }
 
+/// A number for data that would be too long to show.
+pub(crate) fn sum(data: &[u8]) -> (usize, u64) {
+    let step = |sum: u64, byte: &u8| (sum ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
+    (data.len(), data.iter().fold(0xcbf2_9ce4_8422_2325, step))
+}
+
 /// Waits until `done` is true; false when it was not in time.
 pub(crate) fn wait_until(limit: Duration, mut done: impl FnMut() -> bool) -> bool {
     let start = Instant::now();

@@ -7,7 +7,10 @@
 mod common;
 
 mod append;
+mod data;
 mod locks;
+mod mapped;
 mod names;
 mod owners;
 mod privilege;
+mod times;

@@ -94,6 +94,10 @@ impl Passthrough {
             for entry in dir::entries(&buf[..length]) {
                 let next = entry.next;
                 if !take(open.fd, entry) {
+                    if reached == offset {
+                        // No room for one entry: an empty answer would mean the end.
+                        return Err(Errno::EINVAL);
+                    }
                     // Not taken: where the lower directory stands now is of no use.
                     open.position = u64::MAX;
                     return Ok(());

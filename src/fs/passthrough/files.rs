@@ -9,7 +9,7 @@ use crate::Errno;
 use crate::fs::{IoctlReply, Result};
 use crate::session::about_to_block;
 use crate::sys::{creds, file};
-use crate::wire::flags::{OpenInFlags, WriteFlags};
+use crate::wire::flags::WriteFlags;
 use crate::wire::{NodeId, Opened, ops};
 
 /// The ioctls whose size the number itself tells, as the kernel sends them for chattr and
@@ -21,13 +21,15 @@ impl Passthrough {
     ///
     /// Without O_APPEND: the kernel sends positions, and a lower file that appends would put
     /// mapped and gathered writes elsewhere. Without O_DIRECT: a request's data is not
-    /// aligned; the kernel's own cache is left out by FOPEN_DIRECT_IO instead.
+    /// aligned; the kernel's own cache is left out by FOPEN_DIRECT_IO instead. Without O_TRUNC:
+    /// the kernel sends that as a SETATTR (and does not send the flag).
     pub(super) fn lower_flags(&self, flags: u32) -> i32 {
         let dropped = libc::O_APPEND
             | libc::O_CREAT
             | libc::O_EXCL
             | libc::O_NOCTTY
             | libc::O_NOFOLLOW
+            | libc::O_TRUNC
             | libc::O_DIRECT;
         let flags = flags as i32 & !dropped;
         if self.writeback && flags & libc::O_ACCMODE == libc::O_WRONLY {
@@ -39,11 +41,7 @@ impl Passthrough {
 
     pub(super) fn open_file(&self, node: NodeId, op: &ops::Open) -> Result<Opened> {
         let inode = self.nodes.fd(node)?;
-        let open = || file::reopen(inode.get(), self.lower_flags(op.flags));
-        let fd = match op.open_flags.contains(OpenInFlags::FUSE_OPEN_KILL_SUIDGID) {
-            true => creds::without_fsetid(open)?,
-            false => open()?,
-        };
+        let fd = file::reopen(inode.get(), self.lower_flags(op.flags))?;
         self.opened_file(node, fd, op.flags, false)
     }
 

@@ -70,6 +70,17 @@ pub struct Config {
     pub mountpoint: Option<PathBuf>,
 }
 
+/// Why a directory cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// It cannot be opened.
+    #[error("{}: see that it is a directory that this user may read", .0.desc())]
+    Source(#[from] Errno),
+    /// Inodes are opened through /proc.
+    #[error("/proc/self/fd: {}: mount /proc first", .0.desc())]
+    Proc(Errno),
+}
+
 impl Default for Config {
     fn default() -> Self {
         Config {
@@ -104,10 +115,11 @@ pub struct Passthrough {
 
 impl Passthrough {
     /// Serves `source`, a directory. Raises the soft limit of open files.
-    pub fn new(source: &Path, config: &Config) -> Result<Passthrough, Errno> {
+    pub fn new(source: &Path, config: &Config) -> Result<Passthrough, StartError> {
         let path = CString::new(source.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let root = file::openat(Fd::CWD, &path, flags, 0)?;
+        file::reopen(root.get(), libc::O_PATH).map_err(StartError::Proc)?;
         let limit = crate::sys::process::raise_file_limit()?;
         crate::sys::process::ignore_file_size_limit()?;
         let powers = Powers::of_thread();
@@ -138,10 +150,12 @@ impl Passthrough {
     }
 
     /// What is asked of the kernel.
+    ///
+    /// Not FUSE_ATOMIC_O_TRUNC: OPEN would truncate before the kernel finds that the file is
+    /// being executed, and the program that runs from it would lose its text.
     fn negotiate(&self, negotiation: &mut Negotiation) {
         let mut wanted = InitFlags::FUSE_POSIX_LOCKS
             | InitFlags::FUSE_FLOCK_LOCKS
-            | InitFlags::FUSE_ATOMIC_O_TRUNC
             | InitFlags::FUSE_DO_READDIRPLUS
             | InitFlags::FUSE_READDIRPLUS_AUTO
             | InitFlags::FUSE_HANDLE_KILLPRIV_V2

@@ -1,0 +1,142 @@
+//! Mapped memory and the file behind it.
+
+use std::fs::{self, File, OpenOptions};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::time::Duration;
+
+use crate::common::{self, ALL, DEFAULT, Mount, as_below, sys};
+use crate::data::new_file;
+use crate::need_mounts;
+
+#[test]
+fn shared_memory_and_the_file_are_one() {
+    need_mounts!();
+    as_below(ALL, |dir| {
+        let path = dir.join("file");
+        let file = new_file(&path);
+        file.write_all_at(&[b'.'; 12_288], 0).unwrap();
+        let map = sys::Map::new(&file, 12_288, true, true).unwrap();
+        assert_eq!(map.read(5000, 3), b"...");
+        file.write_all_at(b"written", 5000).unwrap();
+        assert_eq!(map.read(5000, 7), b"written");
+        map.write(9000, b"mapped");
+        let mut seen = [0; 6];
+        file.read_exact_at(&mut seen, 9000).unwrap();
+        assert_eq!(&seen, b"mapped", "without msync");
+        // Another open and another mapping of the same file.
+        let other = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let second = sys::Map::new(&other, 12_288, true, true).unwrap();
+        assert_eq!(second.read(9000, 6), b"mapped");
+        second.write(100, b"both");
+        assert_eq!(map.read(100, 4), b"both");
+        map.sync().unwrap();
+        drop((map, second));
+        fs::read(&path).unwrap()
+    });
+}
+
+#[test]
+fn private_memory_stays_private() {
+    need_mounts!();
+    as_below(ALL, |dir| {
+        let path = dir.join("file");
+        fs::write(&path, [b'.'; 8192]).unwrap();
+        let file = File::open(&path).unwrap();
+        let map = sys::Map::new(&file, 8192, true, false).unwrap();
+        map.write(10, b"private");
+        assert_eq!(map.read(9, 9), b".private.");
+        assert!(fs::read(&path).unwrap() == [b'.'; 8192]);
+        // Of a file that is not open for writing a shared mapping cannot be written.
+        sys::Map::new(&file, 8192, true, true).err()
+    });
+}
+
+#[test]
+fn memory_outlives_the_descriptor_and_the_name() {
+    need_mounts!();
+    as_below(ALL, |dir| {
+        let path = dir.join("file");
+        let file = new_file(&path);
+        file.write_all_at(&[b'.'; 4096], 0).unwrap();
+        let map = sys::Map::new(&file, 4096, true, true).unwrap();
+        drop(file);
+        map.write(0, b"closed");
+        assert_eq!(&fs::read(&path).unwrap()[..6], b"closed");
+        fs::remove_file(&path).unwrap();
+        map.write(0, b"unlinked");
+        map.sync().unwrap();
+        assert_eq!(map.read(0, 8), b"unlinked");
+    });
+}
+
+#[test]
+fn a_shorter_and_longer_file_shows_zeros() {
+    need_mounts!();
+    as_below(ALL, |dir| {
+        let path = dir.join("file");
+        let file = new_file(&path);
+        file.write_all_at(&[b'x'; 12_288], 0).unwrap();
+        let map = sys::Map::new(&file, 12_288, true, true).unwrap();
+        map.write(6000, b"dirty");
+        file.set_len(5000).unwrap();
+        file.set_len(12_288).unwrap();
+        assert_eq!(map.read(4998, 4), [b'x', b'x', 0, 0]);
+        assert_eq!(map.read(6000, 5), [0; 5]);
+        fs::read(&path).unwrap()
+    });
+}
+
+#[test]
+fn mapped_writes_move_mtime() {
+    need_mounts!();
+    for mode in ALL {
+        let mount = Mount::new(mode);
+        let (path, below) = (mount.point().join("file"), mount.source().join("file"));
+        fs::write(&path, [b'.'; 4096]).unwrap();
+        let file = OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let map = sys::Map::new(&file, 4096, true, true).unwrap();
+        let mut last = fs::metadata(&path).unwrap();
+        for round in 0..3 {
+            std::thread::sleep(Duration::from_millis(30));
+            map.write(round * 10, b"mapped");
+            map.sync().unwrap();
+            // While it is open, through both, and with what the kernel was told just before.
+            let now = fs::metadata(&path).unwrap();
+            assert!(now.modified().unwrap() > last.modified().unwrap(), "{mode:?} {round}");
+            assert_eq!(now.mtime(), file.metadata().unwrap().mtime());
+            last = now;
+        }
+        std::thread::sleep(Duration::from_millis(30));
+        map.write(0, b"the last");
+        drop(map);
+        drop(file);
+        assert!(
+            common::wait_until(common::SOON, || {
+                let now = fs::metadata(&path).unwrap().modified().unwrap();
+                now > last.modified().unwrap()
+                    && now == fs::metadata(&below).unwrap().modified().unwrap()
+            }),
+            "{mode:?}: the same as below in the end"
+        );
+    }
+}
+
+#[test]
+fn under_passthrough_the_memory_is_that_below() {
+    need_mounts!();
+    let mount = Mount::new(DEFAULT);
+    if !mount.report.contains("FUSE_PASSTHROUGH") {
+        crate::skip!("the kernel offers no passthrough");
+    }
+    let file = new_file(&mount.point().join("file"));
+    file.write_all_at(&[b'.'; 4096], 0).unwrap();
+    let map = sys::Map::new(&file, 4096, true, true).unwrap();
+    let below = OpenOptions::new().read(true).write(true).open(mount.source().join("file")).unwrap();
+    let map_below = sys::Map::new(&below, 4096, true, true).unwrap();
+    map.write(0, b"from above");
+    assert_eq!(map_below.read(0, 10), b"from above");
+    map_below.write(0, b"from below");
+    assert_eq!(map.read(0, 10), b"from below");
+    below.write_all_at(b"written below", 0).unwrap();
+    assert_eq!(map.read(0, 13), b"written below");
+}
