@@ -1,6 +1,7 @@
 //! LOOKUP, and what makes, moves and removes names.
 
 use std::ffi::CStr;
+use std::time::Duration;
 
 use super::Passthrough;
 use crate::Errno;
@@ -11,6 +12,9 @@ use crate::wire::{Entry, Extensions, NodeId, Opened, ops};
 
 /// Looks at the name itself, whatever it is.
 const LOOK: i32 = libc::O_PATH | libc::O_NOFOLLOW;
+/// How long the attributes of a file made for writing are trusted: while the kernel finishes
+/// the open, which checks permissions once more, and before anybody can have mapped it.
+const OPENING: Duration = Duration::from_millis(1);
 
 impl Passthrough {
     pub(super) fn look_up(&self, parent: NodeId, name: &CStr) -> Result<Entry> {
@@ -40,7 +44,7 @@ impl Passthrough {
     }
 
     fn entry_of(&self, node: NodeId, stat: &Statx, trusted: bool) -> Entry {
-        let attr_valid = if trusted { self.attr_valid } else { std::time::Duration::ZERO };
+        let attr_valid = if trusted { self.attr_valid } else { Duration::ZERO };
         Entry {
             node,
             generation: 0,
@@ -190,7 +194,7 @@ impl Passthrough {
         match self.opened_file(entry.node, fd, flags, true) {
             Ok(opened) => {
                 if !self.is_trusted(entry.node) {
-                    entry.attr_valid = std::time::Duration::ZERO;
+                    entry.attr_valid = self.attr_valid.min(OPENING);
                 }
                 Ok((entry, opened))
             }
