@@ -11,9 +11,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::mount::{MntFlags, umount2};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
 
 use crate::cli::mount::{FsType, MountConfig};
 use crate::exit::{Exit, Failure};
@@ -80,7 +82,12 @@ fn serve(config: &MountConfig, ready: Option<OwnedFd>) -> anyhow::Result<()> {
                 .with_context(|| format!("source {}", source.display()))?;
             serve_fs(config, fs, ready)
         }
-        FsType::Mem => serve_fs(config, Mem::new(mem_config(config)), ready),
+        FsType::Mem => {
+            // Mem has owners and modes but no rights of its own to check them with.
+            let mut config = config.clone();
+            config.options.default_permissions = true;
+            serve_fs(&config, Mem::new(mem_config(&config)), ready)
+        }
     }
 }
 
@@ -97,6 +104,7 @@ fn passthrough_config(config: &MountConfig) -> passthrough::Config {
         negative_timeout: options.negative_timeout,
         writeback: options.writeback,
         passthrough: options.passthrough,
+        kernel_checks: options.kernel_checks() || mountpoint.is_none(),
         blksize: options.blksize,
         mountpoint,
     }
@@ -114,6 +122,11 @@ fn mem_config(config: &MountConfig) -> MemConfig {
 
 fn session_config(config: &MountConfig) -> SessionConfig {
     let (options, default) = (&config.options, SessionConfig::default());
+    // Without the kernel's checks a process that has taken on another user's file-system id
+    // must not get in with the rights of this one.
+    let unchecked = config.fs_type == FsType::Dir && !options.kernel_checks();
+    let only_user =
+        options.allow_root || unchecked && matches!(config.mountpoint, Mountpoint::Path(_));
     SessionConfig {
         single_threaded: config.single_threaded,
         max_threads: options.max_threads.map_or(default.max_threads, |n| n as usize),
@@ -123,7 +136,7 @@ fn session_config(config: &MountConfig) -> SessionConfig {
         congestion_threshold: options.congestion_threshold,
         time_gran: options.time_gran.unwrap_or(default.time_gran),
         spin: default.spin,
-        only_user: options.allow_root.then(|| nix::unistd::getuid().as_raw()),
+        only_user: only_user.then(|| nix::unistd::geteuid().as_raw()),
     }
 }
 
@@ -134,7 +147,10 @@ impl Drop for Unmount {
     fn drop(&mut self) {
         if let Some(path) = &self.0 {
             // Gone already where somebody else unmounted.
-            let _ = mount::unmount(path, true);
+            if let Err(MountError::System { .. }) = mount::unmount(path, true) {
+                // Without a descriptor left the mount table cannot be read.
+                let _ = umount2(path, MntFlags::MNT_DETACH | MntFlags::UMOUNT_NOFOLLOW);
+            }
         }
     }
 }
@@ -144,6 +160,8 @@ fn serve_fs<F: Filesystem>(
     fs: F,
     ready: Option<OwnedFd>,
 ) -> anyhow::Result<()> {
+    // Noted from here on, so that a signal cannot end the server and leave the mount.
+    let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     let Mounted { device, mountpoint, auto_unmount, .. } =
         mount::mount(&config.mountpoint, &config.label(), &config.options)?;
     let mut unmount = Unmount(mountpoint.clone());
@@ -160,7 +178,7 @@ fn serve_fs<F: Filesystem>(
     if config.verbose {
         report(config, &session)?;
     }
-    on_signal(mountpoint)?;
+    on_signal(signals, mountpoint);
     if let Some(ready) = ready {
         leave_terminal(ready)?;
     }
@@ -202,14 +220,12 @@ fn leave_terminal(ready: OwnedFd) -> anyhow::Result<()> {
 }
 
 /// SIGTERM, SIGINT and SIGHUP unmount, and the session then ends by itself.
-fn on_signal(mountpoint: Option<PathBuf>) -> anyhow::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
+fn on_signal(mut signals: Signals, mountpoint: Option<PathBuf>) {
     std::thread::spawn(move || {
         for _ in signals.forever() {
             stop(mountpoint.as_deref());
         }
     });
-    Ok(())
 }
 
 fn stop(mountpoint: Option<&Path>) {

@@ -151,6 +151,12 @@ pub fn chmod(fd: Fd, mode: u32) -> Result<(), Errno> {
     })
 }
 
+/// access(2) with R_OK, W_OK and X_OK of an O_PATH or open descriptor, by the effective ids.
+pub fn access(fd: Fd, mask: u32) -> Result<(), Errno> {
+    let mode = nix::unistd::AccessFlags::from_bits_truncate(mask as i32);
+    with_proc_path(fd, |path| nix::unistd::eaccess(path, mode))
+}
+
 /// chown of an O_PATH or open descriptor; `None` leaves that id as it is.
 pub fn chown(fd: Fd, uid: Option<u32>, gid: Option<u32>) -> Result<(), Errno> {
     let (uid, gid) = (uid.map(Into::into), gid.map(Into::into));
@@ -187,7 +193,8 @@ pub fn ioctl(fd: Fd, request: u32, data: &mut [u64]) -> Result<i32, Errno> {
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as libc::Ioctl, data.as_mut_ptr()) })
 }
 
-/// preadv2(2) with RWF_NOWAIT: EAGAIN when the bytes are not all in memory. May be short.
+/// preadv2(2) with RWF_NOWAIT: EAGAIN when the bytes are not all in memory, EOPNOTSUPP where the
+/// file system cannot tell (tmpfs, network file systems). May be short.
 pub fn pread_cached(fd: Fd, buf: &mut [u8], offset: u64) -> Result<usize, Errno> {
     let vector = libc::iovec { iov_base: buf.as_mut_ptr().cast(), iov_len: buf.len() };
     // SAFETY: one vector is passed, whose pointer and length are those of `buf`.

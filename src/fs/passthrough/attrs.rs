@@ -5,9 +5,9 @@ use std::time::Duration;
 use super::Passthrough;
 use super::nodes::{Node, NodeFd};
 use crate::Errno;
-use crate::fs::Result;
+use crate::fs::{Context, Result};
 use crate::sys::file::Statx;
-use crate::sys::{Fd, creds, file};
+use crate::sys::{Fd, creds, file, xattr};
 use crate::wire::flags::SetattrValid;
 use crate::wire::ops::SetTime;
 use crate::wire::{AttrReply, FileHandle, NodeId, Statfs, StatxReply, Timestamp, ops};
@@ -58,7 +58,12 @@ impl Passthrough {
         })
     }
 
-    pub(super) fn set_attributes(&self, id: NodeId, op: &ops::Setattr) -> Result<AttrReply> {
+    pub(super) fn set_attributes(
+        &self,
+        cx: &Context,
+        id: NodeId,
+        op: &ops::Setattr,
+    ) -> Result<AttrReply> {
         let inode = self.nodes.fd(id)?;
         let fd = inode.get();
         if let Some(mode) = op.mode {
@@ -74,12 +79,41 @@ impl Passthrough {
             file::utimens(fd, &[timespec(op.atime), timespec(op.mtime)])?;
         }
         if changes_nothing(op.valid) {
-            // What is left of a chown to nobody, and of a write that clears set-id bits and
-            // capabilities: the kernel sends the wish without its subject. A chown that changes
-            // no id has the same effect.
-            file::chown(fd, None, None)?;
+            self.clear_privileges(cx, id, fd, op.valid)?;
         }
         Ok(self.attr_reply(id, &file::fstatx(fd)?))
+    }
+
+    /// A wish without a subject: what the kernel sends for a chown to nobody, which takes set-id
+    /// bits and capabilities from a file of the caller's, and before a write to a file that has
+    /// some. The write has the file open for writing; the chown comes with a change time when
+    /// the kernel keeps those (writeback).
+    fn clear_privileges(
+        &self,
+        cx: &Context,
+        id: NodeId,
+        inode: Fd,
+        valid: SetattrValid,
+    ) -> Result<()> {
+        let writes = self.nodes.lock(id)?.writers > 0 && !valid.contains(SetattrValid::FATTR_CTIME);
+        if writes && cx.uid == 0 {
+            // Root's writes leave the bits; capabilities go with every write.
+            return match xattr::remove(inode, c"security.capability") {
+                Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(()),
+                result => result,
+            };
+        }
+        if !writes && cx.uid != 0 {
+            let stat = file::fstatx(inode)?;
+            let mode = u32::from(stat.stx_mode);
+            let runs_as_group = libc::S_ISGID | libc::S_IXGRP;
+            let has_bits = mode & libc::S_ISUID != 0 || mode & runs_as_group == runs_as_group;
+            if has_bits && stat.stx_uid != cx.uid {
+                return Err(Errno::EPERM);
+            }
+        }
+        // A chown that changes no id has the same effect below.
+        file::chown(inode, None, None)
     }
 
     fn truncate(&self, inode: Fd, op: &ops::Setattr, size: u64) -> Result<()> {
@@ -119,15 +153,15 @@ fn truncate_inode(inode: Fd, size: u64) -> Result<()> {
     file::ftruncate(fd.get(), size)
 }
 
-/// Whether none of the fields is set that say what to change.
+/// Whether none of the fields is set that say what to change; a change time alone is the
+/// kernel's record that something was to change.
 fn changes_nothing(valid: SetattrValid) -> bool {
     let subjects = SetattrValid::FATTR_MODE
         | SetattrValid::FATTR_UID
         | SetattrValid::FATTR_GID
         | SetattrValid::FATTR_SIZE
         | SetattrValid::FATTR_ATIME
-        | SetattrValid::FATTR_MTIME
-        | SetattrValid::FATTR_CTIME;
+        | SetattrValid::FATTR_MTIME;
     !valid.intersects(subjects)
 }
 

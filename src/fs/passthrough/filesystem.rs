@@ -1,5 +1,5 @@
-//! The trait: one line an opcode. What is not here answers ENOSYS on purpose: ACCESS (the
-//! kernel checks), POLL (files are always ready), BMAP (not a block device).
+//! The trait: one line an opcode. What is not here answers ENOSYS on purpose: POLL (files are
+//! always ready), BMAP (not a block device).
 
 use super::Passthrough;
 use crate::Errno;
@@ -37,8 +37,8 @@ impl Filesystem for Passthrough {
         self.attributes(node, op.fh)
     }
 
-    fn setattr(&self, _: &Context, node: NodeId, op: &ops::Setattr) -> Result<AttrReply> {
-        self.set_attributes(node, op)
+    fn setattr(&self, cx: &Context, node: NodeId, op: &ops::Setattr) -> Result<AttrReply> {
+        self.set_attributes(cx, node, op)
     }
 
     fn readlink(&self, _: &Context, node: NodeId, buf: &mut [u8]) -> Result<usize> {
@@ -173,6 +173,10 @@ impl Filesystem for Passthrough {
 
     fn setlkw(&self, _: &Context, node: NodeId, op: &ops::Setlk) -> Result<()> {
         self.wait_for_lock(node, op)
+    }
+
+    fn access(&self, _: &Context, node: NodeId, op: &ops::Access) -> Result<()> {
+        file::access(self.nodes.fd(node)?.get(), op.mask)
     }
 
     fn create(

@@ -1,8 +1,10 @@
 //! A directory of this machine, served as it is.
 //!
-//! The kernel checks permissions (`default_permissions` and POSIX ACLs) with the mode, owner
-//! and ACL of the lower file, as the lower file system would; what is made is made with
-//! the caller's ids, groups and umask. Everything else is done as the serving process, on an
+//! For several users the kernel checks permissions (`default_permissions` and POSIX ACLs) with
+//! the mode, owner and ACL of the lower file, as the lower file system would. Where only the
+//! user comes in as whom this process runs, the lower file system checks them itself, and the
+//! kernel is spared asking for the directory's attributes before each change in it. What is
+//! made is made with the caller's ids, groups and umask. Everything else is done as the serving process, on an
 //! O_PATH descriptor or file handle of the very inode, never by a path: no request can
 //! leave the source by a symbolic link or `..`. A mount below the source belongs to the
 //! source and is entered.
@@ -64,6 +66,8 @@ pub struct Config {
     pub writeback: bool,
     /// Data straight to the lower file where the kernel can.
     pub passthrough: bool,
+    /// The kernel checks permissions; it must where others than this process's user come in.
+    pub kernel_checks: bool,
     /// The preferred I/O size that every file shows, in bytes, instead of its own.
     pub blksize: Option<u32>,
     /// Where this is going to be mounted; matters when that is below the source.
@@ -90,6 +94,7 @@ impl Default for Config {
             negative_timeout: None,
             writeback: false,
             passthrough: true,
+            kernel_checks: true,
             blksize: None,
             mountpoint: None,
         }
@@ -107,6 +112,7 @@ pub struct Passthrough {
     attr_valid: Duration,
     negative_valid: Duration,
     writeback: bool,
+    kernel_checks: bool,
     /// Wanted, and agreed on with the kernel.
     passthrough: AtomicBool,
     connection: OnceLock<Connection>,
@@ -143,6 +149,7 @@ impl Passthrough {
             attr_valid: config.attr_timeout.unwrap_or(name),
             negative_valid: config.negative_timeout.unwrap_or(negative),
             writeback: config.writeback,
+            kernel_checks: config.kernel_checks,
             passthrough: AtomicBool::new(config.passthrough && !config.writeback),
             connection: OnceLock::new(),
             powers,
@@ -165,8 +172,12 @@ impl Passthrough {
             | InitFlags::FUSE_DIRECT_IO_ALLOW_MMAP
             | InitFlags::FUSE_HAS_IOCTL_DIR;
         if self.powers.switch_user {
-            // Somebody else's umask and ACLs count only where files are made as somebody else.
-            wanted |= InitFlags::FUSE_DONT_MASK | InitFlags::FUSE_POSIX_ACL;
+            // The lower directory's default ACL takes the place of the umask.
+            wanted |= InitFlags::FUSE_DONT_MASK;
+        }
+        if self.kernel_checks && self.powers.switch_user {
+            // With ACLs, which the kernel then handles, it checks permissions in any case.
+            wanted |= InitFlags::FUSE_POSIX_ACL;
         }
         if self.writeback {
             wanted |= InitFlags::FUSE_WRITEBACK_CACHE;

@@ -38,8 +38,8 @@ impl Options {
 
     /// The data string for mount(2).
     ///
-    /// `default_permissions` is there for root and with `allow_other` even if nobody asked: a
-    /// mount that others can reach must not depend on the server to check them.
+    /// `default_permissions` is there with `allow_other` even if nobody asked: a mount that
+    /// others can reach must not depend on the server to check them.
     pub fn kernel_data(&self, mount: KernelData) -> String {
         let KernelData { fd, mode, uid, gid } = mount;
         let kind = mode & SFlag::S_IFMT.bits();
@@ -47,7 +47,7 @@ impl Options {
         if self.others() {
             data.push_str(",allow_other");
         }
-        if self.default_permissions || self.others() || uid == 0 {
+        if self.kernel_checks() {
             data.push_str(",default_permissions");
         }
         if let Some(max_read) = self.max_read {
@@ -65,7 +65,7 @@ impl Options {
         if self.others() {
             words.push(b"allow_other".to_vec());
         }
-        if self.default_permissions || self.others() {
+        if self.kernel_checks() {
             words.push(b"default_permissions".to_vec());
         }
         if let Some(max_read) = self.max_read {
@@ -85,6 +85,12 @@ impl Options {
     }
 
     /// Whether the kernel must let other users in: for `allow_root` the session refuses the rest.
+    /// Whether the kernel checks permissions. It need not where only the one user can come in
+    /// whose rights the server has.
+    pub fn kernel_checks(&self) -> bool {
+        self.default_permissions || self.others()
+    }
+
     fn others(&self) -> bool {
         self.allow_other || self.allow_root
     }
@@ -130,7 +136,7 @@ mod tests {
             assert_eq!(options(given).kernel_data(MOUNT), format!("{plain}{more}"), "{given}");
         }
         let root = KernelData { uid: 0, gid: 0, ..MOUNT };
-        let data = "fd=5,rootmode=40000,user_id=0,group_id=0,default_permissions";
+        let data = "fd=5,rootmode=40000,user_id=0,group_id=0";
         assert_eq!(options("").kernel_data(root), data);
     }
 

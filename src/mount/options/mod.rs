@@ -38,8 +38,8 @@ pub struct Options {
     pub allow_other: bool,
     /// That user and root. The kernel is told `allow_other`; the session refuses the others.
     pub allow_root: bool,
-    /// The kernel checks permissions from mode, owner and ACLs. It is passed by root and with
-    /// `allow_other` in any case: see [`Options::kernel_data`].
+    /// The kernel checks permissions from mode, owner and ACLs. It does so with `allow_other` in
+    /// any case: see [`Options::kernel_checks`].
     pub default_permissions: bool,
     /// Unmount when the serving process is gone, however it ended.
     pub auto_unmount: bool,

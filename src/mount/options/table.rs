@@ -54,7 +54,7 @@ pub(super) static TABLE: &[Row] = &[
     row("allow_root", Switch(|o| { o.allow_root = true; o.allow_other = false; }),
         "the one who mounted and root may use the mount"),
     row("default_permissions", Switch(|o| o.default_permissions = true),
-        "the kernel checks permissions (default as root and with allow_other)"),
+        "the kernel checks permissions (default with allow_other, allow_root and -t mem)"),
     row("auto_unmount", Switch(|o| o.auto_unmount = true),
         "unmount when the serving process is gone, however it ended"),
     row("max_read", Value("BYTES", |o, v| { o.max_read = Some(size(v, 4096..=MAX_REQUEST)?); Ok(()) }),
