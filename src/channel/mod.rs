@@ -14,6 +14,9 @@ use crate::Errno;
 use crate::sys::{Fd, OpFd, device};
 use crate::wire::{Unique, encode};
 
+/// A message up to this many bytes is written as one part: every reply without data is.
+const SHORT: usize = 512;
+
 /// The connection to the kernel of one mount. It is a number only: copies are cheap, and
 /// none of them closes anything.
 #[derive(Clone, Copy, Debug)]
@@ -61,13 +64,34 @@ impl Connection {
         self.write(header.as_bytes(), payload)
     }
 
-    /// One message: `head` and up to three further parts.
+    /// One message: `head` and what follows it.
+    ///
+    /// The kernel pins the pages of each part anew, so short messages are put together first.
     fn write(self, head: &[u8], rest: &[IoSlice<'_>]) -> Result<(), Errno> {
-        let mut parts =
-            [IoSlice::new(head), IoSlice::new(&[]), IoSlice::new(&[]), IoSlice::new(&[])];
+        let mut whole = [0; SHORT];
+        let mut length = 0;
+        for part in std::iter::once(head).chain(rest.iter().map(|part| &**part)) {
+            let Some(room) = whole.get_mut(length..length + part.len()) else {
+                return self.write_parts(head, rest);
+            };
+            room.copy_from_slice(part);
+            length += part.len();
+        }
+        self.write_all(&[IoSlice::new(&whole[..length])])
+    }
+
+    /// `head` and up to three further parts, as they are.
+    fn write_parts(self, head: &[u8], rest: &[IoSlice<'_>]) -> Result<(), Errno> {
+        let mut parts = [IoSlice::new(&[]); 4];
+        parts[0] = IoSlice::new(head);
         parts[1..=rest.len()].copy_from_slice(rest);
+        self.write_all(&parts[..=rest.len()])
+    }
+
+    /// One writev(2), which the kernel takes whole or not at all.
+    fn write_all(self, parts: &[IoSlice<'_>]) -> Result<(), Errno> {
         loop {
-            match device::writev(self.device, &parts[..=rest.len()]) {
+            match device::writev(self.device, parts) {
                 Err(Errno::EINTR) => {}
                 other => return other.map(drop),
             }

@@ -39,8 +39,12 @@ impl Passthrough {
     /// The entry of an inode, counted once more.
     pub(super) fn entry(&self, fd: OpFd) -> Result<Entry> {
         let stat = file::fstatx(fd.get())?;
-        let (node, trusted) = self.nodes.remember(fd, &stat, |node| self.trust(node))?;
-        Ok(self.entry_of(node, &stat, trusted))
+        self.entry_with(fd, &stat)
+    }
+
+    fn entry_with(&self, fd: OpFd, stat: &Statx) -> Result<Entry> {
+        let (node, trusted) = self.nodes.remember(fd, stat, |node| self.trust(node))?;
+        Ok(self.entry_of(node, stat, trusted))
     }
 
     fn entry_of(&self, node: NodeId, stat: &Statx, trusted: bool) -> Entry {
@@ -169,7 +173,15 @@ impl Passthrough {
             Err(Errno::EEXIST) if !exclusive => return Err(Errno::ESTALE),
             made => made?,
         };
-        self.created(fd, op.flags)
+        // By its name, as that is faster than by the open file; if the name has come to mean
+        // another file meanwhile, by the open file.
+        let named = file::openat(parent.get(), op.name.as_cstr(), LOOK, 0);
+        match named.and_then(|inode| Ok((file::fstatx(inode.get())?, inode))) {
+            Ok((stat, inode)) if is_same(&stat, &file::fstatx(fd.get())?) => {
+                self.created(inode, &stat, fd, op.flags)
+            }
+            _ => self.created_unnamed(fd, op.flags),
+        }
     }
 
     /// TMPFILE: a file without a name in the parent's file system.
@@ -185,12 +197,19 @@ impl Passthrough {
         let fd = self.as_caller(cx, &op.ext, op.umask, || {
             file::openat(parent.get(), c".", flags, op.mode)
         })?;
-        self.created(fd, op.flags)
+        self.created_unnamed(fd, op.flags)
     }
 
-    /// The entry and handle of a file just made and open as `fd`.
-    fn created(&self, fd: OpFd, flags: u32) -> Result<(Entry, Opened)> {
-        let mut entry = self.entry(file::reopen(fd.get(), libc::O_PATH)?)?;
+    fn created_unnamed(&self, fd: OpFd, flags: u32) -> Result<(Entry, Opened)> {
+        let inode = file::reopen(fd.get(), libc::O_PATH)?;
+        let stat = file::fstatx(inode.get())?;
+        self.created(inode, &stat, fd, flags)
+    }
+
+    /// The entry and handle of a file just made and open as `fd`; `inode` is its O_PATH
+    /// descriptor.
+    fn created(&self, inode: OpFd, stat: &Statx, fd: OpFd, flags: u32) -> Result<(Entry, Opened)> {
+        let mut entry = self.entry_with(inode, stat)?;
         match self.opened_file(entry.node, fd, flags, true) {
             Ok(opened) => {
                 if !self.is_trusted(entry.node) {
@@ -209,4 +228,9 @@ impl Passthrough {
     pub(super) fn look_up_listed(&self, parent: Fd, name: &CStr) -> Option<Entry> {
         self.look_at(parent, name).and_then(|fd| self.entry(fd)).ok()
     }
+}
+
+/// Whether both are the same inode.
+fn is_same(a: &Statx, b: &Statx) -> bool {
+    (a.stx_ino, a.stx_dev_major, a.stx_dev_minor) == (b.stx_ino, b.stx_dev_major, b.stx_dev_minor)
 }
