@@ -4,7 +4,7 @@
 //! session can say whether the mount works before anything else happens. [`Session::serve`]
 //! then answers requests until the connection ends.
 //!
-//! * [`negotiate`]: what INIT agreed on
+//! * `negotiate`: what INIT agreed on
 //! * `dispatch`: from a decoded request to a method of the file system and back
 //! * `patience`: looking for the next request before going to sleep
 //! * `reply`: answers, and taking back what never reached the kernel
@@ -207,6 +207,8 @@ impl Server {
         self.patience.wait(self.connection.device());
         loop {
             match self.slot.receive(self.connection.device()) {
+                // /dev/fuse has no end of file: this is another one.
+                Ok(0) => return Err(SessionError::Device { what: "reading", errno: Errno::EIO }),
                 Ok(length) => {
                     self.length = length;
                     return Ok(true);
