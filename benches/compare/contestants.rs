@@ -1,9 +1,8 @@
 //! Who is compared, and how each is started.
 //!
 //! All get the same options where they have them: `allow_other`, and otherwise their defaults,
-//! which for fusex and `passthrough_ll` are timeouts of one second and `cache=auto`. bindfs
-//! overrides the timeouts with 0 and serves with one thread, and cannot be told otherwise
-//! without changing what it promises.
+//! which for fusex and `passthrough_ll` are timeouts of one second and `cache=auto`. Debian 12
+//! links bindfs with libfuse 2, which sends writes page by page unless told otherwise.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

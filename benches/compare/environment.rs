@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use clap::ValueEnum;
 use fusex::mount::mountinfo;
 use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::stat::{major, minor};
@@ -23,6 +24,41 @@ use crate::workloads::Size;
 const TRIPS: u32 = 4_000;
 const REPEATS: usize = 5;
 
+/// Which CPUs client and server run on: where the scheduler puts them decides more than
+/// anything else about a small request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Pin {
+    /// Wherever the scheduler likes
+    None,
+    /// Both on one CPU
+    Same,
+    /// Each on its own CPU
+    Cross,
+}
+
+impl Pin {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Pin::None => "none",
+            Pin::Same => "same",
+            Pin::Cross => "cross",
+        }
+    }
+
+    /// The CPUs of client and server; `None` for all of them.
+    pub(crate) fn cpus(self) -> anyhow::Result<Option<(usize, usize)>> {
+        let cpus = allowed_cpus()?;
+        let first = *cpus.first().context("no CPU is allowed")?;
+        match self {
+            Pin::None => Ok(None),
+            Pin::Same => Ok(Some((first, first))),
+            Pin::Cross => {
+                Ok(Some((first, *cpus.get(1).context("--pin cross: only one CPU is allowed")?)))
+            }
+        }
+    }
+}
+
 /// What stands above the tables.
 pub(crate) struct Environment {
     pub(crate) kernel: String,
@@ -34,6 +70,8 @@ pub(crate) struct Environment {
     /// Programs and libraries with their versions.
     pub(crate) versions: Vec<String>,
     pub(crate) files: usize,
+    /// Where client and server were kept.
+    pub(crate) pin: Pin,
     /// Wake-up round trip of two threads on one CPU, microseconds.
     pub(crate) same_cpu_us: f64,
     /// The same across two CPUs; `None` with one CPU.
@@ -41,10 +79,13 @@ pub(crate) struct Environment {
 }
 
 impl Environment {
-    pub(crate) fn of(lower: &Path, rounds: u32, size: &Size) -> anyhow::Result<Environment> {
-        let allowed = sched_getaffinity(Pid::from_raw(0))?;
-        let cpus: Vec<usize> =
-            (0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect();
+    pub(crate) fn of(
+        lower: &Path,
+        rounds: u32,
+        size: &Size,
+        pin: Pin,
+    ) -> anyhow::Result<Environment> {
+        let cpus = allowed_cpus()?;
         let first = *cpus.first().context("no CPU is allowed")?;
         let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease")?;
         Ok(Environment {
@@ -56,6 +97,7 @@ impl Environment {
             lower_type: file_system_type(lower)?,
             versions: versions(),
             files: size.files,
+            pin,
             same_cpu_us: round_trip_us(first, first)?,
             cross_cpu_us: cpus.get(1).map(|second| round_trip_us(first, *second)).transpose()?,
         })
@@ -81,12 +123,20 @@ fn file_system_type(dir: &Path) -> anyhow::Result<String> {
 
 /// What can be asked for its version and answers.
 fn versions() -> Vec<String> {
-    let fusex = Some(format!("fusex {}", env!("CARGO_PKG_VERSION")));
-    let libfuse = output(Command::new("pkg-config").args(["--modversion", "fuse3"]));
-    let libfuse = libfuse.ok().map(|version| format!("libfuse {}", version.trim()));
-    let bindfs = output(Command::new("bindfs").arg("--version")).ok();
-    let bindfs = bindfs.and_then(|text| text.lines().next().map(str::to_string));
-    [fusex, libfuse, bindfs].into_iter().flatten().collect()
+    let ask = |program: &str, argument: &[&str]| output(Command::new(program).args(argument)).ok();
+    let libfuse = ask("pkg-config", &["--modversion", "fuse3"]);
+    let bindfs = ask("bindfs", &["--version"]).zip(ask("bindfs", &["--fuse-version"]));
+    [
+        Some(format!("fusex {}", env!("CARGO_PKG_VERSION"))),
+        libfuse.map(|version| format!("libfuse {}", version.trim())),
+        bindfs.map(|(own, fuse)| {
+            let linked = fuse.split_whitespace().last().unwrap_or("?");
+            format!("{} with libfuse {linked}", own.trim())
+        }),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
 }
 
 /// Whether so many bytes are free in the file system at `dir` and in memory.
@@ -132,8 +182,14 @@ fn ping_pong(one: usize, other: usize) -> anyhow::Result<f64> {
     Ok(elapsed.as_secs_f64() * 1e6 / f64::from(TRIPS))
 }
 
-/// Keeps the calling thread on one CPU.
-fn pin(cpu: usize) -> anyhow::Result<()> {
+/// The CPUs that the calling thread may run on.
+pub(crate) fn allowed_cpus() -> anyhow::Result<Vec<usize>> {
+    let set = sched_getaffinity(Pid::from_raw(0))?;
+    Ok((0..CpuSet::count()).filter(|cpu| set.is_set(*cpu).unwrap_or(false)).collect())
+}
+
+/// Keeps the calling thread, and what it starts from here on, on one CPU.
+pub(crate) fn pin(cpu: usize) -> anyhow::Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     Ok(sched_setaffinity(Pid::from_raw(0), &set)?)

@@ -30,6 +30,7 @@ pub(crate) fn document(
             "lower_type": environment.lower_type,
             "versions": environment.versions,
             "files": environment.files,
+            "pin": environment.pin.name(),
             "wakeup_same_cpu_us": environment.same_cpu_us,
             "wakeup_cross_cpu_us": environment.cross_cpu_us,
         },

@@ -25,10 +25,10 @@ use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use contestants::Contestant;
-use environment::Environment;
+use environment::{Environment, Pin};
 use results::Results;
 use rows::Row;
-use workloads::{Size, WORKLOADS, Workload};
+use workloads::{Samples, Size, WORKLOADS, Workload};
 
 /// Compare fusex with the native directory, libfuse's passthrough_ll and bindfs
 #[derive(Parser)]
@@ -46,6 +46,10 @@ struct Args {
     /// disk decides; else the directory for temporary files]
     #[arg(long, value_name = "DIR")]
     lower: Option<PathBuf>,
+
+    /// Which CPUs client and server run on
+    #[arg(long, value_enum, default_value_t = Pin::None)]
+    pin: Pin,
 
     /// Only these rows
     #[arg(long, value_name = "ROW", value_delimiter = ',')]
@@ -89,12 +93,15 @@ fn run(args: &Args) -> anyhow::Result<()> {
 
     let size = if args.quick { Size::quick() } else { Size::full() };
     let lower = lower_parent(args.lower.as_deref(), &size)?;
-    let tools = tempfile::tempdir().context("a directory for passthrough_ll")?;
+    let tools = tempfile::Builder::new().prefix("fusex-compare-").tempdir()?;
     let contestants = contestants::all(tools.path());
-    let environment = Environment::of(&lower, args.rounds, &size)?;
+    let environment = Environment::of(&lower, args.rounds, &size, args.pin)?;
     let workloads: Vec<&Workload> =
         WORKLOADS.iter().filter(|workload| wanted(workload.rows, &args.only)).collect();
-    let results = compete(args.rounds, &workloads, &contestants, &lower, &size)?;
+    let cpus = args.pin.cpus()?;
+    let results = compete(args.rounds, &workloads, &contestants, |workload, contestant| {
+        workload.run(contestant, &lower, &size, cpus)
+    })?;
 
     let shown: Vec<Row> = workloads
         .iter()
@@ -141,15 +148,14 @@ fn compete(
     rounds: u32,
     workloads: &[&Workload],
     contestants: &[Contestant],
-    lower: &Path,
-    size: &Size,
+    run: impl Fn(&Workload, &Contestant) -> anyhow::Result<Samples>,
 ) -> anyhow::Result<Results> {
     let mut results = Results::default();
     for round in 0..rounds {
         for workload in workloads {
             for turn in 0..contestants.len() {
                 let contestant = &contestants[(turn + round as usize) % contestants.len()];
-                let outcome = workload.run(contestant, lower, size);
+                let outcome = run(workload, contestant);
                 if server::stopped() {
                     bail!("stopped by a signal");
                 }

@@ -61,11 +61,12 @@ fn header(environment: &Environment, size: &Size) -> String {
     };
     format!(
         "{date}; Linux {kernel}; {cpus} x {cpu_model}; on {lower_type}; {rounds} rounds, \
-         interleaved; {versions}; wake-up round trip {same:.1} us on one CPU, {cross}.\n\n\
+         interleaved; pinning: {pin}; {versions}; wake-up round trip {same:.1} us on one CPU, {cross}.\n\n\
          {files} files; {sequential} MiB sequential; {ops} random operations in {random} MiB; one \
          client thread, no fsync. The lower file system's caches are warm for all, the mounts' \
-         are empty except for cached stats. All run with `allow_other` and their defaults: \
-         timeouts of 1 s and `cache=auto`, but bindfs sets its timeouts to 0.\n",
+         are empty except for cached stats. All run with `allow_other` and their defaults \
+         (timeouts of 1 s, `cache=auto`).\n",
+        pin = environment.pin.name(),
         versions = environment.versions.join(", "),
         same = environment.same_cpu_us,
         files = size.files,

@@ -16,12 +16,14 @@ use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
 
 use crate::contestants::Contestant;
+use crate::environment::pin;
 use crate::rows::{Row, Sample};
 use crate::server::Server;
 
 const PAGE: usize = 4096;
-/// So many files are found again well within the timeout of one second.
-const BATCH: usize = 2_500;
+/// So many files are found again within the timeout of one second, also by a slow mount on a
+/// busy machine.
+const BATCH: usize = 1_000;
 
 /// What one workload measured.
 pub(crate) type Samples = Vec<(Row, Sample)>;
@@ -89,12 +91,14 @@ pub(crate) static WORKLOADS: &[Workload] = &[
 ];
 
 impl Workload {
-    /// Once, by one contestant, in a fresh directory of `parent`.
+    /// Once, by one contestant, in a fresh directory of `parent`; `cpus` are those of client
+    /// and server.
     pub(crate) fn run(
         &self,
         contestant: &Contestant,
         parent: &Path,
         size: &Size,
+        cpus: Option<(usize, usize)>,
     ) -> anyhow::Result<Samples> {
         let base = tempfile::Builder::new().prefix("fusex-compare-").tempdir_in(parent)?;
         let lower = base.path().join("lower");
@@ -102,7 +106,10 @@ impl Workload {
         std::fs::create_dir(&lower)?;
         std::fs::create_dir(&mountpoint)?;
         (self.prepare)(&lower, size).context("preparing")?;
+        // A server inherits its CPU from the thread that starts it.
+        cpus.map_or(Ok(()), |(_, cpu)| pin(cpu))?;
         let server = Server::start(contestant, &lower, &mountpoint, &base.path().join("log"))?;
+        cpus.map_or(Ok(()), |(cpu, _)| pin(cpu))?;
         let upper = if server.is_some() { &mountpoint } else { &lower };
         (self.measure)(&Place { lower: &lower, upper, server: server.as_ref() }, size)
     }

@@ -11,7 +11,6 @@
 // Each test binary uses its own part of this.
 #![allow(dead_code)]
 
-pub(crate) mod child;
 pub(crate) mod place;
 pub(crate) mod sys;
 
@@ -134,6 +133,11 @@ impl Mount {
 
     /// As [`Mount::new`], in a place made ready before and with a limit of open files.
     pub(crate) fn at(place: Place, mode: &[&str], files: Option<u32>) -> Mount {
+        Mount::of(place, "source", mode, files)
+    }
+
+    /// As [`Mount::at`], of another directory of the place.
+    pub(crate) fn of(place: Place, source: &str, mode: &[&str], files: Option<u32>) -> Mount {
         let mut arguments = vec!["mount", "-f", "-v", "-o", "allow_other,suid,dev"];
         arguments.extend(mode);
         let mut command = match files {
@@ -145,7 +149,7 @@ impl Mount {
                 shell
             }
         };
-        command.args(&arguments).arg(place.source()).arg(place.point());
+        command.args(&arguments).arg(place.path(source)).arg(place.point());
         let log = std::fs::File::create(place.path("server.log")).unwrap();
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).env_remove("RUST_LOG");
         let mut server = command.spawn().unwrap();
@@ -171,6 +175,16 @@ impl Mount {
         self.place.plain()
     }
 
+    /// The place that it is in.
+    pub(crate) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// The connection's number.
+    pub(crate) fn connection(&self) -> u32 {
+        self.place.mounts().last().unwrap().minor
+    }
+
     /// The server's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.server.id()
@@ -179,11 +193,6 @@ impl Mount {
     /// What the server wrote to stderr.
     pub(crate) fn log(&self) -> String {
         std::fs::read_to_string(self.place.path("server.log")).unwrap_or_default()
-    }
-
-    /// How many descriptors the server has open.
-    pub(crate) fn server_files(&self) -> usize {
-        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).unwrap().count()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::child::Child;
+use crate::child::Child;
 use crate::common::{
     self, DEFAULT, Mode, Mount, SERVED, SINGLE, SOON, WRITEBACK, as_below, wait_until,
 };

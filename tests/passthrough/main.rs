@@ -7,10 +7,17 @@
 mod common;
 
 mod append;
+mod child;
 mod data;
+mod dirs;
+mod escape;
+mod limits;
 mod locks;
 mod mapped;
 mod names;
 mod owners;
+mod parallel;
 mod privilege;
+mod stacked;
 mod times;
+mod xattrs;

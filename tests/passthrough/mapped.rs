@@ -131,7 +131,8 @@ fn under_passthrough_the_memory_is_that_below() {
     let file = new_file(&mount.point().join("file"));
     file.write_all_at(&[b'.'; 4096], 0).unwrap();
     let map = sys::Map::new(&file, 4096, true, true).unwrap();
-    let below = OpenOptions::new().read(true).write(true).open(mount.source().join("file")).unwrap();
+    let below =
+        OpenOptions::new().read(true).write(true).open(mount.source().join("file")).unwrap();
     let map_below = sys::Map::new(&below, 4096, true, true).unwrap();
     map.write(0, b"from above");
     assert_eq!(map_below.read(0, 10), b"from above");

@@ -27,7 +27,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 
-use super::{SOON, errno, sys};
+use crate::common::{SOON, errno, sys};
 
 const MARK: &str = "FUSEX_TEST_CHILD";
 
@@ -42,7 +42,7 @@ impl Child {
     pub(crate) fn start() -> Child {
         let (ours, theirs) = UnixStream::pair().unwrap();
         let process = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "common::child::child_process", "--ignored", "--nocapture"])
+            .args(["--exact", "child::child_process", "--ignored", "--nocapture"])
             .env(MARK, "1")
             .stdin(OwnedFd::from(theirs))
             .stdout(Stdio::null())
