@@ -41,7 +41,14 @@ impl Passthrough {
 
     pub(super) fn open_file(&self, node: NodeId, op: &ops::Open) -> Result<Opened> {
         let inode = self.nodes.fd(node)?;
-        let fd = file::reopen(inode.get(), self.lower_flags(op.flags))?;
+        let flags = self.lower_flags(op.flags);
+        let append = op.flags as i32 & libc::O_APPEND;
+        let fd = match file::reopen(inode.get(), flags) {
+            // An append-only file (chattr +a) opens no other way, and whatever is written to
+            // it, through whichever open, goes to its end.
+            Err(Errno::EPERM) if append != 0 => file::reopen(inode.get(), flags | append)?,
+            opened => opened?,
+        };
         self.opened_file(node, fd, op.flags, false)
     }
 
