@@ -11,9 +11,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::fcntl::OFlag;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::wait::{WaitStatus, waitpid};
-use nix::unistd::{ForkResult, Pid};
+use nix::unistd::{ForkResult, Pid, pipe2};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
@@ -22,7 +23,7 @@ use crate::exit::{Exit, Failure};
 use crate::fs::Filesystem;
 use crate::fs::mem::{Mem, MemConfig};
 use crate::fs::passthrough::{self, Passthrough};
-use crate::mount::{self, MountError, Mounted, Mountpoint};
+use crate::mount::{self, MountError, Mounted, Mountpoint, mountinfo};
 use crate::session::{Session, SessionConfig, SessionError};
 use crate::sys::process;
 
@@ -41,7 +42,7 @@ pub fn run(config: MountConfig) -> anyhow::Result<Exit> {
     if config.foreground {
         return serve(&config, None).map(|()| Exit::Success);
     }
-    let (theirs, ours) = nix::unistd::pipe().map_err(system("pipe(2)"))?;
+    let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe2(2)"))?;
     match process::fork().map_err(system("fork(2)"))? {
         ForkResult::Parent { child } => {
             drop(ours);
@@ -49,6 +50,8 @@ pub fn run(config: MountConfig) -> anyhow::Result<Exit> {
         }
         ForkResult::Child => {
             drop(theirs);
+            // Before there are threads with a directory of their own. Every path is absolute.
+            nix::unistd::chdir("/").map_err(system("chdir(2)"))?;
             serve(&config, Some(ours)).map(|()| Exit::Success)
         }
     }
@@ -61,7 +64,7 @@ fn system(what: &'static str) -> impl Fn(nix::Error) -> MountError {
 /// Waits until the serving process is ready, or has ended: it has said why.
 fn wait_for(ready: OwnedFd, child: Pid) -> anyhow::Result<Exit> {
     let mut byte = [0];
-    if std::fs::File::from(ready).read(&mut byte).unwrap_or(0) == 1 {
+    if std::fs::File::from(ready).read_exact(&mut byte).is_ok() {
         return Ok(Exit::Success);
     }
     match waitpid(child, None).map_err(system("waitpid(2)"))? {
@@ -162,7 +165,7 @@ fn serve_fs<F: Filesystem>(
 ) -> anyhow::Result<()> {
     // Noted from here on, so that a signal cannot end the server and leave the mount.
     let signals = Signals::new([SIGTERM, SIGINT, SIGHUP])?;
-    let Mounted { device, mountpoint, auto_unmount, .. } =
+    let Mounted { device, mountpoint, auto_unmount, connection, .. } =
         mount::mount(&config.mountpoint, &config.label(), &config.options)?;
     let mut unmount = Unmount(mountpoint.clone());
     let session = Session::start(device, fs, session_config(config))?;
@@ -185,11 +188,20 @@ fn serve_fs<F: Filesystem>(
     let result: Result<(), SessionError> = serving
         .join()
         .map_err(|_| Failure { exit: Exit::Internal, message: "the serving thread died".into() })?;
-    if result.is_ok() {
+    if result.is_ok() && !is_still_mounted(&unmount, connection) {
         unmount.0 = None;
     }
     drop(auto_unmount);
     Ok(result?)
+}
+
+/// Whether our connection is still what is mounted: an administrator has aborted it, and the dead
+/// mount has to go.
+fn is_still_mounted(unmount: &Unmount, connection: Option<u32>) -> bool {
+    let (Some(path), Some(connection)) = (&unmount.0, connection) else { return false };
+    let table = mountinfo::read().unwrap_or_default();
+    let entry = mountinfo::find(&table, path);
+    entry.is_some_and(|entry| entry.is_fuse() && entry.minor == connection)
 }
 
 /// What was mounted and negotiated, on stdout.
@@ -206,10 +218,9 @@ fn report<F: Filesystem>(config: &MountConfig, session: &Session<F>) -> anyhow::
     Ok(())
 }
 
-/// Ready: tells the waiting process and lets go of its terminal, directory and session.
+/// Ready: tells the waiting process and lets go of its terminal and session.
 fn leave_terminal(ready: OwnedFd) -> anyhow::Result<()> {
     nix::unistd::setsid().map_err(system("setsid(2)"))?;
-    nix::unistd::chdir("/").map_err(system("chdir(2)"))?;
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
     nix::unistd::dup2_stdin(&null).map_err(system("dup2(2)"))?;
     nix::unistd::dup2_stdout(&null).map_err(system("dup2(2)"))?;

@@ -12,6 +12,8 @@ use crate::sys::{Fd, file};
 /// the data may stay aligned.
 const HEAD: usize = 4096;
 
+/// The longest extended attribute (XATTR_SIZE_MAX), which may be longer than a READ or WRITE.
+const XATTR_MAX: usize = 64 << 10;
 /// Where the unique id stands in fuse_in_header.
 const UNIQUE: std::ops::Range<usize> = 8..16;
 
@@ -26,8 +28,8 @@ impl Slot {
     /// A slot for requests that carry up to `max_data` bytes, and replies likewise.
     pub fn new(max_data: usize) -> Result<Slot, Errno> {
         Ok(Slot {
-            request: SharedBuffer::new(c"fusex request", HEAD + max_data)?,
-            reply: SharedBuffer::new(c"fusex reply", max_data.max(HEAD))?,
+            request: SharedBuffer::new(c"fusex request", HEAD + max_data.max(XATTR_MAX))?,
+            reply: SharedBuffer::new(c"fusex reply", max_data.max(XATTR_MAX))?,
         })
     }
 

@@ -20,7 +20,7 @@ use crate::wire::abi::{
 };
 use crate::wire::decode::{Operation, Request};
 use crate::wire::ops::{self, FileLock};
-use crate::wire::{DirBuffer, LockReply, NodeId, plus_nodes};
+use crate::wire::{DirBuffer, LockReply, NodeId, Unique, plus_nodes};
 
 /// Room for one reply.
 pub(super) struct Buffers<'a> {
@@ -37,10 +37,7 @@ pub(super) fn dispatch<F: Filesystem>(
 ) {
     let (fs, header) = (&shared.fs, &request.header);
     let cx = Context { unique: header.unique, uid: header.uid, gid: header.gid, pid: header.pid };
-    tracing::debug!(
-        unique = cx.unique.0, node = header.node.0, uid = cx.uid, pid = cx.pid,
-        operation = ?request.operation,
-    );
+    log(cx.unique, request);
     let to = Responder { connection, unique: header.unique };
     let (cx, node) = (&cx, header.node);
     if is_refused(shared.config.only_user, cx, &request.operation) {
@@ -106,7 +103,8 @@ pub(super) fn dispatch<F: Filesystem>(
             let limit = (op.size as usize).min(buffers.data.len());
             let result = fs.readdirplus(cx, node, op, &mut DirBuffer::new(entries_of, limit));
             let payload = [IoSlice::new(entries_of)];
-            if !to.send(result.map(|()| payload.as_slice())) {
+            let failed = result.is_err();
+            if !to.send(result.map(|()| payload.as_slice())) || failed {
                 plus_nodes(entries_of).for_each(|node| fs.forget(node, 1));
             }
         }
@@ -168,6 +166,21 @@ pub(super) fn dispatch<F: Filesystem>(
             to.empty(Err(Errno::ENOSYS));
         }
         Operation::Init(_) => to.empty(Err(Errno::EIO)),
+    }
+}
+
+/// Not the data that some requests carry: it is long, and the user's.
+fn log(unique: Unique, request: &Request<'_>) {
+    let (node, pid) = (request.header.node.0, request.header.pid);
+    match &request.operation {
+        Operation::Write(op) => {
+            let (fh, offset, size) = (op.fh.0, op.offset, op.data.len());
+            tracing::debug!(unique = unique.0, node, pid, fh, offset, size, "Write");
+        }
+        Operation::Setxattr(op) => {
+            tracing::debug!(unique = unique.0, node, pid, name = ?op.name, "Setxattr");
+        }
+        operation => tracing::debug!(unique = unique.0, node, pid, ?operation),
     }
 }
 

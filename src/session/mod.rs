@@ -20,8 +20,8 @@ mod waiting;
 mod watcher;
 
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 pub use negotiate::{Negotiated, Negotiation};
@@ -31,7 +31,7 @@ use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::Filesystem;
 use crate::recovery::slot::Slot;
-use crate::sys::{Fd, process};
+use crate::sys::{Fd, device, process};
 use crate::wire::{DecodeError, decode};
 use patience::Patience;
 
@@ -131,6 +131,9 @@ struct Shared<F> {
     negotiated: Negotiated,
     counters: Counters,
     waiting: waiting::Waiting,
+    /// What the first thread serves with, got before INIT is answered: a mount whose server
+    /// lacks the memory must not come to be.
+    first: Mutex<Option<Server>>,
 }
 
 impl<F: Filesystem> Session<F> {
@@ -138,13 +141,14 @@ impl<F: Filesystem> Session<F> {
     /// which it does within mount(2).
     pub fn start(device: OwnedFd, fs: F, config: SessionConfig) -> Result<Self, SessionError> {
         let connection = Connection::new(Fd::from_owned(device));
-        let negotiated = negotiate::answer_init(connection, &fs, &config)?;
+        let (negotiated, first) = negotiate::answer_init(connection, &fs, &config)?;
         process::install_wake_handler()
             .map_err(|errno| SessionError::Device { what: "signal handler for", errno })?;
         fs.started(connection);
         let waiting = waiting::Waiting::default();
         let counters = Counters::default();
-        let shared = Shared { fs, connection, config, negotiated, counters, waiting };
+        let first = Mutex::new(Some(first));
+        let shared = Shared { fs, connection, config, negotiated, counters, waiting, first };
         Ok(Session { shared: Arc::new(shared) })
     }
 
@@ -173,7 +177,7 @@ impl<F: Filesystem> Session<F> {
     fn serve_alone(&self) -> Result<(), SessionError> {
         let shared = &self.shared;
         shared.fs.thread_started();
-        let mut server = shared.server(shared.connection)?;
+        let Some(mut server) = shared.first.lock().unwrap().take() else { return Ok(()) };
         while server.receive()? {
             server.handle(shared);
         }
@@ -184,10 +188,7 @@ impl<F: Filesystem> Session<F> {
 impl<F: Filesystem> Shared<F> {
     /// What one thread needs to serve `connection`, its clone of the device.
     fn server(&self, connection: Connection) -> Result<Server, SessionError> {
-        let bytes = self.negotiated.max_data();
-        let slot = Slot::new(bytes).map_err(|errno| SessionError::Memory { bytes, errno })?;
-        let patience = Patience::new(self.config.spin);
-        Ok(Server { connection, slot, length: 0, entries: Vec::new(), patience })
+        Server::new(connection, self.negotiated.max_data(), self.config.spin)
     }
 }
 
@@ -202,6 +203,12 @@ struct Server {
 }
 
 impl Server {
+    fn new(connection: Connection, bytes: usize, spin: Duration) -> Result<Server, SessionError> {
+        let slot = Slot::new(bytes).map_err(|errno| SessionError::Memory { bytes, errno })?;
+        let patience = Patience::new(spin);
+        Ok(Server { connection, slot, length: 0, entries: Vec::new(), patience })
+    }
+
     /// Waits for a request; false when the mount is gone.
     fn receive(&mut self) -> Result<bool, SessionError> {
         self.patience.wait(self.connection.device());
@@ -216,7 +223,9 @@ impl Server {
                 // Unmounted, or aborted by an administrator.
                 Err(Errno::ENODEV | Errno::ECONNABORTED) => return Ok(false),
                 // ENOENT: the caller was killed while its request was being read.
-                Err(Errno::ENOENT | Errno::EINTR | Errno::EAGAIN) => {}
+                Err(Errno::ENOENT | Errno::EINTR) => {}
+                // Handed down in non-blocking mode.
+                Err(Errno::EAGAIN) => drop(device::readable(self.connection.device(), -1)),
                 Err(errno) => return Err(SessionError::Device { what: "reading", errno }),
             }
         }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use super::{SessionConfig, SessionError};
+use super::{Server, SessionConfig, SessionError};
 use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::Filesystem;
@@ -15,9 +15,11 @@ use crate::wire::decode::{self, Operation};
 use crate::wire::flags::InitFlags;
 use crate::wire::{InitReply, Protocol, Unique, abi, ops};
 
-const PAGE: u32 = 4096;
 /// Milliseconds; mount(2) has sent INIT before it returns.
 const INIT_TIMEOUT: i32 = 10_000;
+/// Bytes that a WRITE carries at the most unless more is asked for: a serving thread keeps
+/// twice as much locked in memory.
+const DEFAULT_MAX_WRITE: u32 = 1 << 20;
 /// The kernel's own default of fs.fuse.max_pages_limit, and its fixed limit before 6.13.
 const DEFAULT_MAX_PAGES: u32 = 256;
 /// Protocol that fusex needs at the least: Linux 5.4.
@@ -70,7 +72,7 @@ pub struct Negotiated {
 impl Negotiated {
     /// The most data that one request or reply carries, in bytes.
     pub fn max_data(&self) -> usize {
-        (self.max_write as usize).max(usize::from(self.max_pages) * PAGE as usize)
+        (self.max_write as usize).max(usize::from(self.max_pages) * page() as usize)
     }
 
     /// What was agreed on, line by line as `name value`.
@@ -95,14 +97,20 @@ impl fmt::Display for Negotiated {
     }
 }
 
+/// The kernel counts a request's data in pages of its own size.
+fn page() -> u32 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE);
+    size.ok().flatten().and_then(|size| u32::try_from(size).ok()).unwrap_or(4096)
+}
+
 /// Reads INIT and answers it.
 pub(super) fn answer_init<F: Filesystem>(
     connection: Connection,
     fs: &F,
     config: &SessionConfig,
-) -> Result<Negotiated, SessionError> {
+) -> Result<(Negotiated, Server), SessionError> {
     let device = |what| move |errno| SessionError::Device { what, errno };
-    let mut slot = Slot::new(PAGE as usize * 2).map_err(device("buffer for"))?;
+    let mut slot = Slot::new(8192).map_err(device("buffer for"))?;
     if !sys::device::readable(connection.device(), INIT_TIMEOUT).map_err(device("polling"))? {
         return Err(SessionError::NoInit);
     }
@@ -124,8 +132,15 @@ pub(super) fn answer_init<F: Filesystem>(
     }
     let negotiation = choose(fs, config, &init, max_pages_limit());
     let (reply, negotiated) = agree(&negotiation);
+    let first = match Server::new(connection, negotiated.max_data(), config.spin) {
+        Ok(first) => first,
+        Err(error) => {
+            let _ = connection.reply_error(unique, Errno::ENOMEM);
+            return Err(error);
+        }
+    };
     send(connection, unique, &reply).map_err(device("answering INIT on"))?;
-    Ok(negotiated)
+    Ok((negotiated, first))
 }
 
 fn send(connection: Connection, unique: Unique, reply: &InitReply) -> Result<(), Errno> {
@@ -163,7 +178,7 @@ fn choose<F: Filesystem>(
         minor: init.minor,
         offered: init.flags,
         wanted,
-        max_write: max_pages * PAGE,
+        max_write: DEFAULT_MAX_WRITE.min(max_pages.saturating_mul(page())),
         max_readahead: init.max_readahead,
         max_background,
         congestion_threshold: congestion.clamp(1, max_background),
@@ -172,7 +187,7 @@ fn choose<F: Filesystem>(
     };
     fs.init(&mut negotiation);
     if let Some(bytes) = config.max_write {
-        negotiation.max_write = bytes.clamp(PAGE, max_pages * PAGE);
+        negotiation.max_write = bytes.clamp(4096, max_pages.saturating_mul(page()).max(4096));
     }
     if let Some(bytes) = config.max_readahead {
         negotiation.max_readahead = bytes.min(init.max_readahead);
@@ -186,8 +201,8 @@ fn agree(negotiation: &Negotiation) -> (InitReply, Negotiated) {
         flags &= InitFlags::from_bits_retain(u64::from(u32::MAX));
     }
     let with_pages = flags.contains(InitFlags::FUSE_MAX_PAGES);
-    let max_write = if with_pages { negotiation.max_write } else { 32 * PAGE };
-    let max_pages = max_write.div_ceil(PAGE).min(u32::from(u16::MAX)) as u16;
+    let max_write = if with_pages { negotiation.max_write } else { 32 * page() };
+    let max_pages = max_write.div_ceil(page()).min(u32::from(u16::MAX)) as u16;
     let minor = negotiation.minor.min(abi::FUSE_KERNEL_MINOR_VERSION);
     let reply = InitReply {
         minor,

@@ -222,13 +222,19 @@ pub(super) fn serve<F: Filesystem>(shared: &Arc<Shared<F>>) -> Result<(), Sessio
     });
     pool.start_thread(&mut pool.turns.inner.lock().unwrap())?;
     watcher::watch(&pool);
+    let (handles, error) = {
+        let mut inner = pool.turns.inner.lock().unwrap();
+        (std::mem::take(&mut inner.handles), inner.error.take())
+    };
+    if let Some(error) = error {
+        // The mount is still there, and other threads wait for its requests.
+        return Err(error);
+    }
     // Each thread ends by itself once the device says that the mount is gone.
-    let handles = std::mem::take(&mut pool.turns.inner.lock().unwrap().handles);
     for handle in handles {
         let _ = handle.join();
     }
-    let error = pool.turns.inner.lock().unwrap().error.take();
-    error.map_or(Ok(()), Err)
+    Ok(())
 }
 
 impl<F: Filesystem> Pool<F> {
@@ -240,7 +246,8 @@ impl<F: Filesystem> Pool<F> {
             0 => self.shared.connection,
             _ => self.shared.connection.clone_device().map_err(device)?,
         };
-        let server = self.shared.server(connection)?;
+        let first = self.shared.first.lock().unwrap().take();
+        let server = first.map_or_else(|| self.shared.server(connection), Ok)?;
         let thread = Arc::new(Thread::default());
         let (pool, own) = (self.clone(), thread.clone());
         let handle = std::thread::Builder::new()

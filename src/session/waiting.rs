@@ -24,6 +24,9 @@ use crate::wire::{NodeId, Unique, ops};
 
 /// More locks than this do not wait: ENOLCK.
 const MAX_WAITING: usize = 4096;
+/// How often a thread is woken, a millisecond apart. One that still waits does so where no
+/// signal reaches it, on a network file system.
+const MAX_SIGNALS: usize = 100;
 /// How many early INTERRUPTs are remembered.
 const MAX_EARLY: usize = 1024;
 
@@ -88,7 +91,10 @@ impl Waiting {
         };
         waiter.interrupted = true;
         let Some(thread) = waiter.thread else { return };
-        while inner.waiters.contains_key(&unique) && process::wake(thread).is_ok() {
+        for _ in 0..MAX_SIGNALS {
+            if !inner.waiters.contains_key(&unique) || process::wake(thread).is_err() {
+                return;
+            }
             inner = self.changed.wait_timeout(inner, Duration::from_millis(1)).unwrap().0;
         }
     }

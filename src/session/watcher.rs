@@ -18,6 +18,8 @@ use crate::sys::device;
 const TICK: Duration = Duration::from_millis(5);
 /// Ticks with nothing done after which it sleeps until the next request.
 const QUIET_TICKS: u32 = 40;
+/// How long it sleeps at the most: a request may have begun just before it fell asleep.
+const NAP: Duration = Duration::from_secs(1);
 /// Ticks in a row with requests waiting after which a turn is added.
 const BACKLOG_TICKS: u32 = 3;
 /// Ticks in a row with none waiting after which an added turn is taken back.
@@ -46,8 +48,9 @@ pub(super) fn watch<F: Filesystem>(pool: &Arc<Pool<F>>) {
                 let asleep = |inner: &mut Inner| {
                     !inner.ended && pool.turns.watcher_sleeps.load(Ordering::Relaxed)
                 };
-                drop(pool.turns.watcher.wait_while(inner, asleep).unwrap());
-                watch.quiet = 0;
+                let (_inner, _) =
+                    pool.turns.watcher.wait_timeout_while(inner, NAP, asleep).unwrap();
+                pool.turns.watcher_sleeps.store(false, Ordering::Relaxed);
             } else {
                 drop(pool.turns.watcher.wait_timeout(inner, TICK).unwrap());
             }

@@ -24,6 +24,11 @@ const fn bit(capability: u32) -> u64 {
     1 << capability
 }
 
+/// What setfsuid(2) takes from a thread that leaves user 0, and gives back: CAP_CHOWN,
+/// CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, CAP_FOWNER, CAP_FSETID, CAP_LINUX_IMMUTABLE,
+/// CAP_MKNOD and CAP_MAC_OVERRIDE.
+const FS_SET: u64 = 0x1f | bit(9) | bit(CAP_MKNOD) | bit(32);
+
 #[repr(C)]
 struct Header {
     version: u32,
@@ -63,8 +68,19 @@ impl Sets {
     }
 }
 
+/// What [`prepare_thread`] made of a thread.
+#[derive(Clone, Copy)]
+enum Thread {
+    /// Nothing: it makes files for root only.
+    Unprepared,
+    /// It makes files as the user of the process, whoever asks.
+    Plain,
+    /// It becomes the caller, and itself again with these capabilities.
+    Switches(Sets),
+}
+
 thread_local! {
-    static SETS: Cell<Option<Sets>> = const { Cell::new(None) };
+    static THREAD: Cell<Thread> = const { Cell::new(Thread::Unprepared) };
     static UMASK: Cell<Option<u32>> = const { Cell::new(None) };
 }
 
@@ -85,7 +101,7 @@ impl Powers {
         let bits = Sets::get().map_or(0, |sets| sets.effective());
         let switch = bit(CAP_SETUID) | bit(CAP_SETGID);
         Powers {
-            switch_user: bits & switch == switch,
+            switch_user: bits & switch == switch && nix::unistd::geteuid().is_root(),
             open_handles: bits & bit(CAP_DAC_READ_SEARCH) != 0,
             admin: bits & bit(CAP_SYS_ADMIN) != 0,
         }
@@ -99,13 +115,14 @@ pub fn prepare_thread() -> Result<(), Errno> {
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_FS)?;
     set_umask(0);
     if !Powers::of_thread().switch_user {
+        THREAD.set(Thread::Plain);
         return Ok(());
     }
     set_groups(&[])?;
     let sets = Sets::get()?;
     let sets = sets.with_effective(sets.effective() & !bit(CAP_SYS_RESOURCE));
     sets.apply()?;
-    SETS.set(Some(sets));
+    THREAD.set(Thread::Switches(sets));
     Ok(())
 }
 
@@ -128,6 +145,13 @@ fn set_fs_ids(uid: u32, gid: u32) {
     nix::unistd::setfsuid(uid.into());
 }
 
+/// The ids in force: asked by a change to nobody, which is none.
+fn fs_ids() -> (u32, u32) {
+    let uid = nix::unistd::setfsuid(u32::MAX.into());
+    let gid = nix::unistd::setfsgid(u32::MAX.into());
+    (uid.as_raw(), gid.as_raw())
+}
+
 /// Runs `f` with the caller's file-system ids, groups and umask, so that what it makes
 /// belongs to the caller.
 ///
@@ -135,6 +159,9 @@ fn set_fs_ids(uid: u32, gid: u32) {
 /// CAP_DAC_OVERRIDE and CAP_MKNOD, and is not refused for a group or a capability that the
 /// request does not tell of. It does not keep CAP_FSETID, so that the set-group-id bit is
 /// dropped for callers outside the group.
+///
+/// EPERM: the thread cannot become that user; nothing was done. A thread that cannot become
+/// itself again ends the process: it would make the next caller's files as this one.
 pub fn as_caller<T>(
     uid: u32,
     gid: u32,
@@ -142,48 +169,61 @@ pub fn as_caller<T>(
     umask: u32,
     f: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
+    let is_root = uid == 0 && gid == 0 && groups.is_empty();
+    let sets = match THREAD.get() {
+        Thread::Unprepared if !is_root => return Err(Errno::EPERM),
+        Thread::Switches(sets) if !is_root => sets,
+        _ => {
+            set_umask(umask);
+            return f();
+        }
+    };
     set_umask(umask);
-    let Some(sets) = SETS.get() else { return f() };
-    if uid == 0 && gid == 0 && groups.is_empty() {
-        return f();
+    let result = become_caller(uid, gid, groups, &sets).and_then(|()| f());
+    // Back to root raises the file-system capabilities again (capabilities(7)); the set is
+    // put back whole all the same.
+    set_fs_ids(0, 0);
+    let restored = fs_ids() == (0, 0)
+        && (groups.is_empty() || set_groups(&[]).is_ok())
+        && (uid == 0 || sets.apply().is_ok());
+    if !restored {
+        tracing::error!("a serving thread cannot become root again");
+        std::process::abort();
+    }
+    result
+}
+
+fn become_caller(uid: u32, gid: u32, groups: &[u32], sets: &Sets) -> Result<(), Errno> {
+    // The number that stands for no user: setfsuid takes it as a question.
+    if uid == u32::MAX || gid == u32::MAX {
+        return Err(Errno::EOVERFLOW);
     }
     if !groups.is_empty() {
         set_groups(groups)?;
     }
     set_fs_ids(uid, gid);
-    let kept = bit(CAP_DAC_OVERRIDE) | bit(CAP_DAC_READ_SEARCH) | bit(CAP_MKNOD);
-    let result = match raise(uid, kept) {
-        Ok(()) => f(),
-        Err(error) => Err(error),
-    };
-    // Back to root raises the file-system capabilities again (capabilities(7)).
-    set_fs_ids(0, 0);
-    if !groups.is_empty() {
-        set_groups(&[])?;
+    // Both calls keep quiet when they fail.
+    if fs_ids() != (uid, gid) {
+        return Err(Errno::EPERM);
     }
-    // The set is put back whole: `raise` is not undone by the ids alone.
-    if uid != 0 {
-        sets.apply()?;
-    }
-    result
-}
-
-/// After setfsuid to a user took the file-system capabilities away: takes `kept` back.
-fn raise(uid: u32, kept: u64) -> Result<(), Errno> {
     if uid == 0 {
         return Ok(());
     }
-    let sets = Sets::get()?;
-    sets.with_effective(sets.effective() | kept).apply()
+    // What setfsuid took away is FS_SET; some of it is taken back.
+    let kept = bit(CAP_DAC_OVERRIDE) | bit(CAP_DAC_READ_SEARCH) | bit(CAP_MKNOD);
+    sets.with_effective(sets.effective() & !FS_SET | kept).apply()
 }
 
 /// Runs `f` without CAP_FSETID: a write or truncate then clears set-id bits, as it does for
 /// a caller who has not got it.
 pub fn without_fsetid<T>(f: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
-    let Some(sets) = SETS.get() else { return f() };
+    let Thread::Switches(sets) = THREAD.get() else { return f() };
     sets.with_effective(sets.effective() & !bit(CAP_FSETID)).apply()?;
     let result = f();
-    sets.apply()?;
+    if sets.apply().is_err() {
+        tracing::error!("a serving thread cannot take CAP_FSETID back");
+        std::process::abort();
+    }
     result
 }
 
@@ -218,9 +258,23 @@ mod tests {
             assert_eq!((meta.uid(), meta.gid()), (1234, 4321));
             assert_eq!(meta.permissions().mode() & 0o7777, 0o640);
             assert_eq!(Sets::get().unwrap().effective(), before);
-            let own = std::fs::write(dir.path().join("g"), b"");
-            own.unwrap();
+            std::fs::write(dir.path().join("g"), b"").unwrap();
             assert_eq!(std::fs::metadata(dir.path().join("g")).unwrap().uid(), 0);
+        });
+    }
+
+    #[test]
+    fn nobody_is_served_as_somebody_else() {
+        in_thread(|| {
+            let never = || -> Result<(), Errno> { panic!("it ran") };
+            // Not prepared: it would run as the process.
+            assert_eq!(as_caller(1, 1, &[], 0, never), Err(Errno::EPERM));
+            prepare_thread().unwrap();
+            if Powers::of_thread().switch_user {
+                assert_eq!(as_caller(u32::MAX, 1, &[], 0, never), Err(Errno::EOVERFLOW));
+                assert_eq!(as_caller(1, u32::MAX, &[], 0, never), Err(Errno::EOVERFLOW));
+                assert_eq!(fs_ids(), (0, 0));
+            }
         });
     }
 

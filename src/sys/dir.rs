@@ -5,8 +5,9 @@ use std::os::fd::AsRawFd;
 use super::{Fd, length};
 use crate::Errno;
 
-/// The longest entry: a 19-byte head, 255 bytes of name, its NUL, rounded up to 8.
-pub const LONGEST: usize = 280;
+/// The longest entry: a 19-byte head, the kernel's FUSE_NAME_MAX of 1024 bytes (vfat has names
+/// of 765), a NUL, rounded up to 8.
+pub const LONGEST: usize = (19 + 1024 + 1_usize).next_multiple_of(8);
 
 /// One entry.
 #[derive(Clone, Copy, Debug)]

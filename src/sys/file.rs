@@ -180,16 +180,13 @@ pub fn utimens(fd: Fd, times: &[libc::timespec; 2]) -> Result<(), Errno> {
     }
 }
 
-/// ioctl(2) with a buffer that is read and written in place.
-///
-/// Only for requests whose size field covers what the kernel touches: `data` must be at
-/// least as long as `_IOC_SIZE(request)`, else EINVAL.
-pub fn ioctl(fd: Fd, request: u32, data: &mut [u64]) -> Result<i32, Errno> {
-    let size = (request >> 16 & 0x3fff) as usize;
-    if size_of_val(data) < size {
-        return Err(Errno::EINVAL);
+/// One of the four ioctls for file attributes (FS_IOC_{GET,SET}FLAGS, FS_IOC_FS{GET,SET}XATTR),
+/// with `data` read and written in place; ENOTTY for any other.
+pub fn ioctl(fd: Fd, request: u32, data: &mut [u8; 32]) -> Result<i32, Errno> {
+    if !matches!(request, 0x8008_6601 | 0x4008_6602 | 0x801c_581f | 0x401c_5820) {
+        return Err(Errno::ENOTTY);
     }
-    // SAFETY: the callers pass requests of known size, and the buffer holds that many bytes.
+    // SAFETY: the four use 4 or 28 bytes, copied without regard to alignment, and `data` is longer.
     check(unsafe { libc::ioctl(fd.as_raw_fd(), request as libc::Ioctl, data.as_mut_ptr()) })
 }
 

@@ -23,7 +23,9 @@ pub const WAKE: Signal = Signal::SIGUSR1;
 pub fn install_wake_handler() -> Result<(), Errno> {
     let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::empty(), SigSet::empty());
     // SAFETY: the handler is an empty function, safe at any point.
-    unsafe { sigaction(WAKE, &action) }.map(drop)
+    unsafe { sigaction(WAKE, &action) }?;
+    // Whoever started this process may have had it blocked.
+    SigSet::from(WAKE).thread_unblock()
 }
 
 /// The calling thread's id.

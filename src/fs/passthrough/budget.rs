@@ -16,6 +16,8 @@ use crate::sys::file;
 
 /// Descriptors given up at once.
 const BATCH: usize = 64;
+/// Nodes looked at for that, at the most.
+const LOOKS: u32 = 4096;
 
 impl Passthrough {
     /// Before another file is open for long: makes room if there is little.
@@ -40,13 +42,16 @@ impl Nodes {
 
     /// Closes up to `wanted` descriptors of nodes, of directories last.
     pub(super) fn give_up(&self, wanted: usize) {
-        let mut left = wanted;
+        if !self.can_open_handles {
+            return;
+        }
+        let (mut left, end) = (wanted, self.slab.end());
         for directories in [false, true] {
-            for _ in 0..self.slab.end() {
+            for _ in 0..end.min(LOOKS) {
                 if left == 0 {
                     return;
                 }
-                let index = self.hand.fetch_add(1, Ordering::Relaxed) % self.slab.end();
+                let index = self.hand.fetch_add(1, Ordering::Relaxed) % end;
                 if let Some((_, node)) = self.slab.at(index)
                     && let Ok(mut node) = node.try_lock()
                     && self.demote(&mut node, directories)

@@ -22,8 +22,8 @@ impl Passthrough {
         let inode = self.nodes.fd(node)?;
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let fd = match file::openat(inode.get(), c".", flags, 0) {
-            // Removed, and still somebody's working directory.
-            Err(Errno::ENOENT) => file::reopen(inode.get(), flags)?,
+            // Removed, and still somebody's working directory; or readable and not to be entered.
+            Err(Errno::ENOENT | Errno::EACCES) => file::reopen(inode.get(), flags)?,
             opened => opened?,
         };
         self.opened_dir(node, fd)

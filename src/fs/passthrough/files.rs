@@ -6,15 +6,17 @@
 use super::Passthrough;
 use super::nodes::Backing;
 use crate::Errno;
-use crate::fs::{IoctlReply, Result};
+use crate::fs::{Context, IoctlReply, Result};
 use crate::session::about_to_block;
 use crate::sys::{creds, file};
 use crate::wire::flags::WriteFlags;
 use crate::wire::{NodeId, Opened, ops};
 
-/// The ioctls whose size the number itself tells, as the kernel sends them for chattr and
-/// lsattr: FS_IOC_{GET,SET}FLAGS and FS_IOC_FS{GET,SET}XATTR.
-const IOCTLS: [u32; 4] = [0x8008_6601, 0x4008_6602, 0x801c_581f, 0x401c_5820];
+/// What lsattr and chattr ask for. The first two have a long in their number and use an int.
+const FS_IOC_GETFLAGS: u32 = 0x8008_6601;
+const FS_IOC_SETFLAGS: u32 = 0x4008_6602;
+const FS_IOC_FSGETXATTR: u32 = 0x801c_581f;
+const FS_IOC_FSSETXATTR: u32 = 0x401c_5820;
 
 impl Passthrough {
     /// The flags for the lower file of an open with `flags`.
@@ -55,13 +57,20 @@ impl Passthrough {
     pub(super) fn read_file(&self, op: &ops::Read, buf: &mut [u8]) -> Result<usize> {
         let fd = self.handles.fd(op.fh)?;
         // What is in memory is read at once; for the disk another thread takes over meanwhile.
-        match file::pread_cached(fd, buf, op.offset) {
-            Ok(length) if length == buf.len() || length == 0 => return Ok(length),
-            // It cannot tell: should it be slow, the watcher finds this thread asleep.
-            Err(Errno::EOPNOTSUPP) => {}
-            _ => about_to_block(),
+        let mut done = 0;
+        while done < buf.len() {
+            match file::pread_cached(fd, &mut buf[done..], op.offset + done as u64) {
+                Ok(0) => return Ok(done),
+                Ok(length) => done += length,
+                // It cannot tell: should it be slow, the watcher finds this thread asleep.
+                Err(Errno::EOPNOTSUPP) => break,
+                Err(_) => {
+                    about_to_block();
+                    break;
+                }
+            }
         }
-        file::pread(fd, buf, op.offset)
+        Ok(done + file::pread(fd, &mut buf[done..], op.offset + done as u64)?)
     }
 
     pub(super) fn write_file(&self, op: &ops::Write<'_>) -> Result<u32> {
@@ -97,22 +106,34 @@ impl Passthrough {
         file::copy_file_range(from, op.off_in, to, op.off_out, len).map(|n| n as u64)
     }
 
-    pub(super) fn control(&self, op: &ops::Ioctl<'_>, out: &mut [u8]) -> Result<IoctlReply> {
-        if !IOCTLS.contains(&op.cmd) {
-            return Err(Errno::ENOTTY);
-        }
-        // FS_IOC_{GET,SET}FLAGS have a long in their number and use an int; FS*XATTR 28 bytes.
-        let mut words = [0u64; 4];
-        let mut bytes: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let given = op.data.len().min(bytes.len());
-        bytes[..given].copy_from_slice(&op.data[..given]);
-        for (word, chunk) in words.iter_mut().zip(bytes.chunks_exact(8)) {
-            *word = u64::from_ne_bytes(chunk.try_into().unwrap_or_default());
-        }
-        let result = file::ioctl(self.handles.fd(op.fh)?, op.cmd, &mut words)?;
-        let back = words.iter().flat_map(|word| word.to_ne_bytes());
-        let size = out.len().min(bytes.len());
-        out.iter_mut().zip(back).for_each(|(to, byte)| *to = byte);
+    pub(super) fn control(
+        &self,
+        cx: &Context,
+        op: &ops::Ioctl<'_>,
+        out: &mut [u8],
+    ) -> Result<IoctlReply> {
+        let (sets, used) = match op.cmd {
+            FS_IOC_GETFLAGS => (false, 4),
+            FS_IOC_SETFLAGS => (true, 4),
+            FS_IOC_FSGETXATTR => (false, 28),
+            FS_IOC_FSSETXATTR => (true, 28),
+            _ => return Err(Errno::ENOTTY),
+        };
+        let fd = self.handles.fd(op.fh)?;
+        let mut data = [0; 32];
+        let given = op.data.len().min(used);
+        data[..given].copy_from_slice(&op.data[..given]);
+        let result = if sets {
+            // Kernels before 5.13 send these unchecked: the lower file system checks the caller.
+            if cx.uid != 0 && file::fstatx(fd)?.stx_uid != cx.uid {
+                return Err(Errno::EPERM);
+            }
+            creds::as_caller(cx.uid, cx.gid, &[], 0, || file::ioctl(fd, op.cmd, &mut data))?
+        } else {
+            file::ioctl(fd, op.cmd, &mut data)?
+        };
+        let size = out.len().min(used);
+        out[..size].copy_from_slice(&data[..size]);
         Ok(IoctlReply { result, size })
     }
 }

@@ -98,8 +98,8 @@ impl Filesystem for Passthrough {
         file::fsync(self.handles.fd(op.fh)?, op.datasync)
     }
 
-    fn setxattr(&self, _: &Context, node: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
-        self.set_xattr(node, op)
+    fn setxattr(&self, cx: &Context, node: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
+        self.set_xattr(cx, node, op)
     }
 
     fn getxattr(
@@ -122,13 +122,13 @@ impl Filesystem for Passthrough {
         self.list_xattrs(cx, node, buf)
     }
 
-    fn removexattr(&self, _: &Context, node: NodeId, op: &ops::Removexattr<'_>) -> Result<()> {
-        self.remove_xattr(node, op)
+    fn removexattr(&self, cx: &Context, node: NodeId, op: &ops::Removexattr<'_>) -> Result<()> {
+        self.remove_xattr(cx, node, op)
     }
 
     fn flush(&self, _: &Context, node: NodeId, op: &ops::Flush) -> Result<()> {
         self.drop_owner(node, op.lock_owner);
-        Ok(())
+        self.handles.flush(op.fh)
     }
 
     fn opendir(&self, _: &Context, node: NodeId, _: &ops::Opendir) -> Result<Opened> {
@@ -190,12 +190,12 @@ impl Filesystem for Passthrough {
 
     fn ioctl(
         &self,
-        _: &Context,
+        cx: &Context,
         _: NodeId,
         op: &ops::Ioctl<'_>,
         buf: &mut [u8],
     ) -> Result<IoctlReply> {
-        self.control(op, buf)
+        self.control(cx, op, buf)
     }
 
     fn fallocate(&self, _: &Context, _: NodeId, op: &ops::Fallocate) -> Result<()> {

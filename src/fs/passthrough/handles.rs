@@ -14,7 +14,7 @@ use super::nodes::Backing;
 use super::{Cache, Passthrough};
 use crate::Errno;
 use crate::fs::slab::Slab;
-use crate::sys::{Fd, OpFd};
+use crate::sys::{Fd, OpFd, file};
 use crate::wire::flags::OpenOutFlags;
 use crate::wire::{FileHandle, NodeId, Opened};
 
@@ -60,6 +60,13 @@ impl Handles {
     ) -> Result<T, Errno> {
         let slot = self.slab.get(fh.0).ok_or(Errno::EBADF)?;
         slot.lock().unwrap().as_mut().map(f).ok_or(Errno::EBADF)
+    }
+
+    /// What closing the file would report, for one that can be written: an error of quota or
+    /// space that a network file system has kept until now.
+    pub(super) fn flush(&self, fh: FileHandle) -> Result<(), Errno> {
+        let (fd, writable) = self.with(fh, |open| (open.fd, open.writable))?;
+        if writable { fd.flush() } else { Ok(()) }
     }
 
     /// Takes the open file out; the caller closes it.
@@ -156,12 +163,20 @@ impl Passthrough {
         }
         match self.connection().and_then(|connection| connection.backing_open(inode)) {
             Ok(id) => Backing::Id(id),
+            // Before Linux 6.12 it has to be an open file; nobody takes a flock on this one.
+            Err(Errno::EBADF) => self.register_opened(inode),
             // ELOOP: the lower file system is itself stacked. Others: no memory, no right.
             Err(error) => {
                 tracing::debug!("no passthrough: {error}");
                 Backing::Served
             }
         }
+    }
+
+    fn register_opened(&self, inode: Fd) -> Backing {
+        let id = file::reopen(inode, libc::O_RDONLY | libc::O_NONBLOCK)
+            .and_then(|fd| self.connection()?.backing_open(fd.get()));
+        id.map_or(Backing::Served, Backing::Id)
     }
 
     /// RELEASE: the last reference is gone.

@@ -125,13 +125,13 @@ impl Passthrough {
 
     pub(super) fn remove_name(&self, parent: NodeId, name: &CStr) -> Result<()> {
         let parent = self.nodes.fd(parent)?;
-        self.nodes.keep_alive(parent.get(), name);
+        self.nodes.keep_alive(|| self.look_at(parent.get(), name));
         path::unlink(parent.get(), name)
     }
 
     pub(super) fn remove_dir(&self, parent: NodeId, name: &CStr) -> Result<()> {
         let parent = self.nodes.fd(parent)?;
-        self.nodes.keep_alive(parent.get(), name);
+        self.nodes.keep_alive(|| self.look_at(parent.get(), name));
         path::rmdir(parent.get(), name)
     }
 
@@ -144,7 +144,7 @@ impl Passthrough {
         let from = self.nodes.fd(parent)?;
         let to = self.nodes.fd(op.newdir)?;
         let (old, new) = (op.oldname.as_cstr(), op.newname.as_cstr());
-        self.nodes.keep_alive(to.get(), new);
+        self.nodes.keep_alive(|| self.look_at(to.get(), new));
         let rename = || path::rename(from.get(), old, to.get(), new, op.flags);
         if op.flags & libc::RENAME_WHITEOUT != 0 {
             // The whiteout left behind is a new file, and the caller's.

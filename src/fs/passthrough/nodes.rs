@@ -12,7 +12,6 @@
 //! Locks: a shard of the index first, then a node; neither is held over a request.
 
 use std::collections::HashMap;
-use std::ffi::CStr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
@@ -35,11 +34,18 @@ struct Key {
     major: u32,
     minor: u32,
     ino: u64,
+    /// One file seen through two mounts is two nodes: one of them may be read-only.
+    mount: u64,
 }
 
 impl Key {
     fn of(stat: &Statx) -> Key {
-        Key { major: stat.stx_dev_major, minor: stat.stx_dev_minor, ino: stat.stx_ino }
+        Key {
+            major: stat.stx_dev_major,
+            minor: stat.stx_dev_minor,
+            ino: stat.stx_ino,
+            mount: stat.stx_mnt_id,
+        }
     }
 }
 
@@ -126,8 +132,8 @@ impl Drop for NodeFd<'_> {
 pub(super) struct Nodes {
     pub(super) slab: Slab<Mutex<Node>>,
     index: Vec<Mutex<HashMap<Key, u64>>>,
-    /// By mount id: a descriptor to open handles with.
-    mounts: Mutex<HashMap<u64, Fd>>,
+    /// By device and mount id (which is 0 before Linux 5.8): a descriptor to open handles with.
+    mounts: Mutex<HashMap<(u32, u32, u64), Fd>>,
     /// Devices seen, the source's own first.
     devices: Mutex<Vec<(u32, u32)>>,
     home: (u32, u32),
@@ -156,7 +162,7 @@ impl Nodes {
         let nodes = Nodes {
             slab: Slab::new(NodeId::ROOT.0 as u32),
             index: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            mounts: Mutex::new(HashMap::from([(stat.stx_mnt_id, root)])),
+            mounts: Mutex::new(HashMap::from([(mount_key(&stat), root)])),
             devices: Mutex::new(vec![home]),
             home,
             can_open_handles,
@@ -262,20 +268,23 @@ impl Nodes {
             return None;
         }
         let mount = self.mount_of(fd, stat)?;
-        Some(Place::Handle { handle: Handle::of(fd).ok()?, mount })
+        let handle = Handle::of(fd).ok()?;
+        // Not every handle that is given can be opened again: in a user namespace none.
+        handle.open(mount, libc::O_PATH).ok()?;
+        Some(Place::Handle { handle, mount })
     }
 
     /// A descriptor to open handles of this mount with: not O_PATH, so of a file or directory.
     fn mount_of(&self, fd: Fd, stat: &Statx) -> Option<Fd> {
         let mut mounts = self.mounts.lock().unwrap();
-        if let Some(mount) = mounts.get(&stat.stx_mnt_id) {
+        if let Some(mount) = mounts.get(&mount_key(stat)) {
             return Some(*mount);
         }
         if !is_directory(stat) && u32::from(stat.stx_mode) & libc::S_IFMT != libc::S_IFREG {
             return None;
         }
         let mount = file::reopen(fd, libc::O_RDONLY | libc::O_NONBLOCK).ok()?.keep();
-        mounts.insert(stat.stx_mnt_id, mount);
+        mounts.insert(mount_key(stat), mount);
         Some(mount)
     }
 
@@ -294,11 +303,14 @@ impl Nodes {
 
     /// Takes `count` lookups back; at none the node is gone.
     pub(super) fn forget(&self, id: NodeId, count: u64) {
+        if id == NodeId::ROOT {
+            return;
+        }
         let Ok(key) = self.lock(id).map(|node| node.key) else { return };
         let mut shard = self.shard(key);
         let Ok(mut node) = self.lock(id) else { return };
         node.nlookup = node.nlookup.saturating_sub(count);
-        if node.nlookup > 0 || id == NodeId::ROOT {
+        if node.nlookup > 0 {
             return;
         }
         if shard.get(&key) == Some(&id.0) {
@@ -311,13 +323,13 @@ impl Nodes {
         self.leave(gone.place);
     }
 
-    /// Before `name` is removed from `parent`: its inode, where it is known by handle only, gets
-    /// a descriptor, so that it outlives its last name as long as the kernel knows it.
-    pub(super) fn keep_alive(&self, parent: Fd, name: &CStr) {
+    /// Before a name is removed: its inode, which `open` opens, gets a descriptor where it is known
+    /// by handle only, so that it outlives its last name as long as the kernel knows it.
+    pub(super) fn keep_alive(&self, open: impl FnOnce() -> Result<OpFd, Errno>) {
         if self.by_handle.load(Ordering::Relaxed) == 0 {
             return;
         }
-        let Ok(fd) = file::openat(parent, name, libc::O_PATH | libc::O_NOFOLLOW, 0) else { return };
+        let Ok(fd) = open() else { return };
         let Ok(stat) = file::fstatx(fd.get()) else { return };
         let key = Key::of(&stat);
         let shard = self.shard(key);
@@ -331,7 +343,8 @@ impl Nodes {
     }
 
     /// An inode number that is unique in the mount, though several file systems may lie in it:
-    /// those of others than the source's own are marked in their upper bits.
+    /// those of others than the source's own are marked in their upper 16 bits (and not unique
+    /// where a file system uses those itself).
     pub(super) fn number(&self, device: (u32, u32), ino: u64) -> u64 {
         if device == self.home {
             return ino;
@@ -363,6 +376,10 @@ impl Nodes {
             ..Attr::default()
         }
     }
+}
+
+fn mount_key(stat: &Statx) -> (u32, u32, u64) {
+    (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_mnt_id)
 }
 
 pub(super) fn is_directory(stat: &Statx) -> bool {

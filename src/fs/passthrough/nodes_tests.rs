@@ -59,7 +59,7 @@ fn past_the_budget_nodes_are_reached_by_handle() {
     assert_eq!(look_up(&nodes, &path), id, "the same inode, the same node");
     // Kept alive, it outlives its name; without that it would be ESTALE.
     let root = nodes.fd(NodeId::ROOT).unwrap();
-    nodes.keep_alive(root.get(), c"f");
+    nodes.keep_alive(|| file::openat(root.get(), c"f", libc::O_PATH, 0));
     std::fs::remove_file(&path).unwrap();
     let stat = file::fstatx(nodes.fd(id).unwrap().get()).unwrap();
     assert_eq!((stat.stx_size, stat.stx_nlink), (5, 0));

@@ -4,6 +4,8 @@
 //! listed to root only, and setting an ACL clears the set-group-id bit for a caller who
 //! is not in the group.
 
+use std::ffi::CStr;
+
 use super::Passthrough;
 use crate::Errno;
 use crate::fs::{Context, Result};
@@ -15,7 +17,16 @@ use crate::wire::{NodeId, ops};
 const LIST_MAX: usize = 64 << 10;
 
 impl Passthrough {
-    pub(super) fn set_xattr(&self, id: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
+    /// Where this process is an ordinary user, kernels before 6.2 send ACLs unchecked: nobody
+    /// else sets one then.
+    fn may_change(&self, cx: &Context, name: &CStr) -> Result<()> {
+        let acl = name.to_bytes().starts_with(b"system.posix_acl_");
+        let own = cx.uid == 0 || cx.uid == nix::unistd::geteuid().as_raw();
+        if acl && !self.powers.switch_user && !own { Err(Errno::EOPNOTSUPP) } else { Ok(()) }
+    }
+
+    pub(super) fn set_xattr(&self, cx: &Context, id: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
+        self.may_change(cx, op.name)?;
         let inode = self.nodes.fd(id)?;
         xattr::set(inode.get(), op.name, op.value, op.flags)?;
         if op.setxattr_flags.contains(SetxattrFlags::FUSE_SETXATTR_ACL_KILL_SGID) {
@@ -55,7 +66,13 @@ impl Passthrough {
         Ok(visible.len())
     }
 
-    pub(super) fn remove_xattr(&self, id: NodeId, op: &ops::Removexattr<'_>) -> Result<()> {
+    pub(super) fn remove_xattr(
+        &self,
+        cx: &Context,
+        id: NodeId,
+        op: &ops::Removexattr<'_>,
+    ) -> Result<()> {
+        self.may_change(cx, op.name)?;
         xattr::remove(self.nodes.fd(id)?.get(), op.name)
     }
 }

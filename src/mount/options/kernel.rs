@@ -84,13 +84,13 @@ impl Options {
         words.join(&b',')
     }
 
-    /// Whether the kernel must let other users in: for `allow_root` the session refuses the rest.
     /// Whether the kernel checks permissions. It need not where only the one user can come in
     /// whose rights the server has.
     pub fn kernel_checks(&self) -> bool {
         self.default_permissions || self.others()
     }
 
+    /// Whether the kernel must let other users in: for `allow_root` the session refuses the rest.
     fn others(&self) -> bool {
         self.allow_other || self.allow_root
     }
