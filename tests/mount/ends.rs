@@ -183,3 +183,33 @@ fn without_descriptors_nothing_is_left() {
     }
     assert!(failed > 0 && mounted > 0, "{failed} failed, {mounted} mounted");
 }
+
+#[test]
+fn an_aborted_mount_is_taken_away() {
+    need_mounts!();
+    let place = Place::new();
+    mount(&place, &[], 0);
+    let connection = place.mounts().last().unwrap().minor;
+    let control = place.path("control");
+    fs::create_dir(&control).unwrap();
+    let none: Option<&str> = None;
+    let flags = nix::mount::MsFlags::empty();
+    nix::mount::mount(none, &control, Some("fusectl"), flags, none).unwrap();
+    fs::write(control.join(format!("{connection}/abort")), "1").unwrap();
+    nix::mount::umount(&control).unwrap();
+    nothing_left(&place);
+}
+
+#[test]
+fn the_directory_it_was_started_in_is_free() {
+    need_mounts!();
+    let place = Place::new();
+    let started_in = place.path("started_in");
+    fs::create_dir(&started_in).unwrap();
+    place.tmpfs(&started_in, "size=1m");
+    let mut command = Command::new(FUSEX);
+    command.arg("mount").args([place.source(), place.point()]).current_dir(&started_in);
+    assert!(finish(&mut command).status.success());
+    fs::write(place.point().join("file"), "so that every thread has begun").unwrap();
+    nix::mount::umount(&started_in).expect("the server is still in it");
+}

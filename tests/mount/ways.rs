@@ -204,3 +204,23 @@ fn as_a_user_through_fusermount3() {
         nothing_left(&place);
     }
 }
+
+#[test]
+fn a_covered_directory_is_removed_without_asking_the_mount() {
+    need_mounts!();
+    // With few descriptors inodes are reached by handle, and a name is opened before it goes.
+    let place = Place::new();
+    for number in 0..300 {
+        fs::create_dir(place.source().join(format!("dir-{number}"))).unwrap();
+    }
+    let inner = place.source().join("inner");
+    fs::create_dir(&inner).unwrap();
+    let mut command = Command::new("sh");
+    command.arg("-c").arg("ulimit -n 120 && exec \"$0\" \"$@\"").arg(FUSEX);
+    command.args(["mount", "-s", "-o", "attr_timeout=0"]).args([&place.source(), &inner]);
+    let output = finish(&mut command);
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(fs::read_dir(&inner).unwrap().map(|e| e.unwrap().metadata().unwrap()).count(), 301);
+    let removed = fs::remove_dir(inner.join("inner")).map_err(crate::common::errno);
+    assert_eq!(removed, Err(nix::errno::Errno::EBUSY), "it is mounted on");
+}

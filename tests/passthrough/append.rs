@@ -8,7 +8,7 @@ use std::path::Path;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 
 use crate::common::{ALL, Mount, as_below, sys};
-use crate::need_mounts;
+use crate::{need_mounts, skip};
 
 fn appender(path: &Path) -> File {
     OpenOptions::new().read(true).append(true).create(true).open(path).unwrap()
@@ -116,4 +116,33 @@ fn appending_begun_and_ended_on_an_open_file() {
         file.write_at(b"c", 5).unwrap();
         fs::read_to_string(&path).unwrap()
     });
+}
+
+#[test]
+fn append_only_files_open_for_appending_only() {
+    need_mounts!();
+    let chattr = |flag: &str, path: &Path| {
+        let done = std::process::Command::new("chattr").arg(flag).arg(path).output();
+        done.is_ok_and(|output| output.status.success())
+    };
+    for mode in ALL {
+        let mount = Mount::new(mode);
+        let below = mount.source().join("log");
+        fs::write(&below, "one\n").unwrap();
+        if !chattr("+a", &below) {
+            skip!("chattr +a does not work on the lower file system");
+        }
+        let path = mount.point().join("log");
+        let appended = OpenOptions::new().append(true).open(&path).map(|mut file| {
+            file.write_all(b"two\n").unwrap();
+        });
+        let overwritten = OpenOptions::new().write(true).open(&path).map(drop);
+        assert!(chattr("-a", &below));
+        overwritten.expect_err("opened for writing anywhere");
+        // Under writeback the kernel writes where it likes: such a file stays read-only.
+        if !mode.contains(&"writeback") {
+            appended.unwrap();
+            assert_eq!(fs::read_to_string(&below).unwrap(), "one\ntwo\n", "{mode:?}");
+        }
+    }
 }

@@ -141,3 +141,24 @@ fn under_passthrough_the_memory_is_that_below() {
     below.write_all_at(b"written below", 0).unwrap();
     assert_eq!(map.read(0, 13), b"written below");
 }
+
+#[test]
+fn a_running_program_is_not_truncated() {
+    need_mounts!();
+    as_below(ALL, |dir| {
+        let path = dir.join("sleep");
+        fs::copy("/bin/sleep", &path).unwrap();
+        let size = fs::metadata(&path).unwrap().len();
+        let mut running = std::process::Command::new(&path).arg("60").spawn().unwrap();
+        let refused = [libc::O_RDONLY | libc::O_TRUNC, libc::O_WRONLY, libc::O_RDWR].map(|flags| {
+            let flags = nix::fcntl::OFlag::from_bits_retain(flags);
+            nix::fcntl::open(&path, flags, nix::sys::stat::Mode::empty()).map(drop)
+        });
+        let alive = running.try_wait().unwrap().is_none();
+        running.kill().unwrap();
+        running.wait().unwrap();
+        assert!(alive, "its text is gone");
+        assert_eq!(fs::metadata(&path).unwrap().len(), size);
+        refused
+    });
+}

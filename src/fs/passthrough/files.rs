@@ -48,7 +48,9 @@ impl Passthrough {
         let fd = match file::reopen(inode.get(), flags) {
             // An append-only file (chattr +a) opens no other way, and whatever is written to
             // it, through whichever open, goes to its end.
-            Err(Errno::EPERM) if append != 0 => file::reopen(inode.get(), flags | append)?,
+            Err(Errno::EPERM) if append != 0 && !self.writeback => {
+                file::reopen(inode.get(), flags | append)?
+            }
             opened => opened?,
         };
         self.opened_file(node, fd, op.flags, false)
