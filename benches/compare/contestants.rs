@@ -1,7 +1,7 @@
 //! Who is compared, and how each is started.
 //!
-//! All get the same options where they have them: `allow_other`, and otherwise their defaults,
-//! which for fusex and `passthrough_ll` are timeouts of one second and `cache=auto`. Debian 12
+//! All run with their defaults, which for fusex and `passthrough_ll` are timeouts of one second
+//! and `cache=auto`, and what each pair is told is the same. Debian 12
 //! links bindfs with libfuse 2, which sends writes page by page unless told otherwise.
 
 use std::path::{Path, PathBuf};
@@ -24,25 +24,33 @@ pub(crate) struct Contestant {
     pub(crate) arguments: &'static [&'static str],
 }
 
-/// Which fusex is compared with which `passthrough_ll`.
+/// Which fusex is compared with which `passthrough_ll`: those with the same options.
 pub(crate) const PAIRS: &[(&str, &str)] = &[
     ("fusex", "passthrough_ll"),
     ("fusex -s", "passthrough_ll -s"),
+    ("fusex shared", "passthrough_ll shared"),
     ("fusex nopassthrough", "passthrough_ll"),
 ];
 
+/// `shared` is for all users, with permissions checked: fusex has the kernel check them then,
+/// `passthrough_ll` has to be told.
 const FUSEX: &[(&str, &[&str])] = &[
-    ("fusex", &["mount", "-f", "-o", "allow_other", "LOWER", "MOUNT"]),
-    ("fusex -s", &["mount", "-f", "-s", "-o", "allow_other", "LOWER", "MOUNT"]),
-    ("fusex nopassthrough", &["mount", "-f", "-o", "allow_other,nopassthrough", "LOWER", "MOUNT"]),
+    ("fusex", &["mount", "-f", "LOWER", "MOUNT"]),
+    ("fusex -s", &["mount", "-f", "-s", "LOWER", "MOUNT"]),
+    ("fusex shared", &["mount", "-f", "-o", "allow_other", "LOWER", "MOUNT"]),
+    ("fusex nopassthrough", &["mount", "-f", "-o", "nopassthrough", "LOWER", "MOUNT"]),
 ];
 
 const PASSTHROUGH_LL: &[(&str, &[&str])] = &[
-    ("passthrough_ll", &["-f", "-o", "source=LOWER,allow_other", "MOUNT"]),
-    ("passthrough_ll -s", &["-f", "-s", "-o", "source=LOWER,allow_other", "MOUNT"]),
+    ("passthrough_ll", &["-f", "-o", "source=LOWER", "MOUNT"]),
+    ("passthrough_ll -s", &["-f", "-s", "-o", "source=LOWER", "MOUNT"]),
+    (
+        "passthrough_ll shared",
+        &["-f", "-o", "source=LOWER,allow_other,default_permissions", "MOUNT"],
+    ),
 ];
 
-const BINDFS: &[(&str, &[&str])] = &[("bindfs", &["-f", "-o", "allow_other", "LOWER", "MOUNT"])];
+const BINDFS: &[(&str, &[&str])] = &[("bindfs", &["-f", "LOWER", "MOUNT"])];
 
 /// Everyone who can run here; for the others the reason is printed. What has to be built is
 /// built in `tools`.
