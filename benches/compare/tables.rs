@@ -64,8 +64,9 @@ fn header(environment: &Environment, size: &Size) -> String {
          interleaved; pinning: {pin}; {versions}; wake-up round trip {same:.1} us on one CPU, {cross}.\n\n\
          {files} files; {sequential} MiB sequential; {ops} random operations in {random} MiB; one \
          client thread, no fsync. The lower file system's caches are warm for all, the mounts' \
-         are empty except for cached stats. All run with `allow_other` and their defaults \
-         (timeouts of 1 s, `cache=auto`).\n",
+         are empty except for cached stats. All run with their defaults (timeouts of 1 s, \
+         `cache=auto`); `shared`: for all users, with permissions checked (`allow_other`, and \
+         `default_permissions` for `passthrough_ll`).\n",
         pin = environment.pin.name(),
         versions = environment.versions.join(", "),
         same = environment.same_cpu_us,
