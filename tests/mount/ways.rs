@@ -220,7 +220,9 @@ fn a_covered_directory_is_removed_without_asking_the_mount() {
     command.args(["mount", "-s", "-o", "attr_timeout=0"]).args([&place.source(), &inner]);
     let output = finish(&mut command);
     assert!(output.status.success(), "{output:?}");
-    assert_eq!(fs::read_dir(&inner).unwrap().map(|e| e.unwrap().metadata().unwrap()).count(), 301);
+    let listed: Vec<_> =
+        fs::read_dir(&inner).unwrap().map(|entry| entry.unwrap().metadata().unwrap()).collect();
+    assert_eq!(listed.len(), 301);
     let removed = fs::remove_dir(inner.join("inner")).map_err(crate::common::errno);
     assert_eq!(removed, Err(nix::errno::Errno::EBUSY), "it is mounted on");
 }
