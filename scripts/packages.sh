@@ -40,7 +40,7 @@ is_there() {
 need_rust() {
     PATH=$PATH:${CARGO_HOME:-$HOME/.cargo}/bin
     if ! command -v cargo >/dev/null; then
-        echo "Rust is missing: install it with rustup (https://rustup.rs)" >&2
+        echo "Rust is missing: install it with rustup, or your distribution" >&2
         exit 1
     fi
 }
