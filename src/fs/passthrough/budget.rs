@@ -22,10 +22,15 @@ const LOOKS: u32 = 4096;
 impl Passthrough {
     /// Before another file is open for long: makes room if there is little.
     pub(super) fn make_room(&self) {
-        self.nodes.open_files.store(self.handles.count(), Ordering::Relaxed);
+        self.note_open_files();
         if self.nodes.used() > self.nodes.limit / 20 * 17 {
             self.nodes.give_up(BATCH);
         }
+    }
+
+    /// Behind each open and close: nodes take what open files leave.
+    pub(super) fn note_open_files(&self) {
+        self.nodes.open_files.store(self.handles.count(), Ordering::Relaxed);
     }
 }
 

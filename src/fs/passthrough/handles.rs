@@ -183,6 +183,7 @@ impl Passthrough {
     pub(super) fn close_handle(&self, fh: FileHandle) {
         let Some(open) = self.handles.remove(fh) else { return };
         open.fd.close();
+        self.note_open_files();
         let Ok(mut node) = self.nodes.lock(open.node) else { return };
         node.writers = node.writers.saturating_sub(u32::from(open.writable));
         node.opens = node.opens.saturating_sub(1);
@@ -198,6 +199,7 @@ impl Passthrough {
     pub(super) fn close_dir(&self, fh: FileHandle) {
         if let Some(open) = self.handles.remove(fh) {
             open.fd.close();
+            self.note_open_files();
         }
     }
 }

@@ -76,18 +76,30 @@ impl Passthrough {
         creds::as_caller(cx.uid, cx.gid, &groups[..count], umask, f)
     }
 
+    /// Makes a name in `parent` as the caller, by `make`, and looks at what it is.
+    fn make(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        name: &CStr,
+        (ext, umask): (&Extensions<'_>, u32),
+        make: impl FnOnce(Fd) -> Result<()>,
+    ) -> Result<Entry> {
+        let parent = self.nodes.fd(parent)?;
+        self.as_caller(cx, ext, umask, || make(parent.get()))?;
+        self.entry(file::openat(parent.get(), name, LOOK, 0)?)
+    }
+
     pub(super) fn make_node(
         &self,
         cx: &Context,
         parent: NodeId,
         op: &ops::Mknod<'_>,
     ) -> Result<Entry> {
-        let parent = self.nodes.fd(parent)?;
         let name = op.name.as_cstr();
-        self.as_caller(cx, &op.ext, op.umask, || {
-            path::mknod(parent.get(), name, op.mode, op.rdev)
-        })?;
-        self.entry(file::openat(parent.get(), name, LOOK, 0)?)
+        self.make(cx, parent, name, (&op.ext, op.umask), |parent| {
+            path::mknod(parent, name, op.mode, op.rdev)
+        })
     }
 
     pub(super) fn make_dir(
@@ -96,10 +108,10 @@ impl Passthrough {
         parent: NodeId,
         op: &ops::Mkdir<'_>,
     ) -> Result<Entry> {
-        let parent = self.nodes.fd(parent)?;
         let name = op.name.as_cstr();
-        self.as_caller(cx, &op.ext, op.umask, || path::mkdir(parent.get(), name, op.mode))?;
-        self.entry(file::openat(parent.get(), name, LOOK, 0)?)
+        self.make(cx, parent, name, (&op.ext, op.umask), |parent| {
+            path::mkdir(parent, name, op.mode)
+        })
     }
 
     pub(super) fn make_symlink(
@@ -108,10 +120,8 @@ impl Passthrough {
         parent: NodeId,
         op: &ops::Symlink<'_>,
     ) -> Result<Entry> {
-        let parent = self.nodes.fd(parent)?;
         let name = op.name.as_cstr();
-        self.as_caller(cx, &op.ext, 0, || path::symlink(op.target, parent.get(), name))?;
-        self.entry(file::openat(parent.get(), name, LOOK, 0)?)
+        self.make(cx, parent, name, (&op.ext, 0), |parent| path::symlink(op.target, parent, name))
     }
 
     pub(super) fn make_link(&self, newparent: NodeId, op: &ops::Link<'_>) -> Result<Entry> {
