@@ -16,11 +16,32 @@ _fusex() {
             ",$1")
                 cmd="fusex"
                 ;;
+            fusex,doctor)
+                cmd="fusex__subcmd__doctor"
+                ;;
             fusex,mount)
                 cmd="fusex__subcmd__mount"
                 ;;
+            fusex,supervise)
+                cmd="fusex__subcmd__supervise"
+                ;;
             fusex,umount)
                 cmd="fusex__subcmd__umount"
+                ;;
+            fusex__subcmd__supervise,list)
+                cmd="fusex__subcmd__supervise__subcmd__list"
+                ;;
+            fusex__subcmd__supervise,restart)
+                cmd="fusex__subcmd__supervise__subcmd__restart"
+                ;;
+            fusex__subcmd__supervise,status)
+                cmd="fusex__subcmd__supervise__subcmd__status"
+                ;;
+            fusex__subcmd__supervise,stop)
+                cmd="fusex__subcmd__supervise__subcmd__stop"
+                ;;
+            fusex__subcmd__supervise,upgrade)
+                cmd="fusex__subcmd__supervise__subcmd__upgrade"
                 ;;
             *)
                 ;;
@@ -29,7 +50,7 @@ _fusex() {
 
     case "${cmd}" in
         fusex)
-            opts="-h -V --help --version mount umount"
+            opts="-h -V --help --version doctor mount supervise umount"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -42,8 +63,22 @@ _fusex() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fusex__subcmd__doctor)
+            opts="-h -V --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fusex__subcmd__mount)
-            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --help --version"
+            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -61,6 +96,126 @@ _fusex() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --poison-after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --restart-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__supervise)
+            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version list status restart upgrade stop"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --type)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -t)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -o)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --request-timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --poison-after)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --restart-limit)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__supervise__subcmd__list)
+            opts="-h -V --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__supervise__subcmd__restart)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__supervise__subcmd__status)
+            opts="-h -V --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__supervise__subcmd__stop)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__supervise__subcmd__upgrade)
+            opts="-h -V --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
                 *)
                     COMPREPLY=()
                     ;;

@@ -24,17 +24,20 @@
 //! | [`fs`] | the [`fs::Filesystem`] trait; passthrough, mem |
 //! | [`recovery`] | request slots (the arena and the journal join them) |
 //! | [`cli`], [`commands`] | the command line and what each subcommand does |
+//! | [`doctor`] | what a machine can do |
 //! | [`exit`] | exit codes |
 //! | [`sys`] | system calls: the only place with `unsafe` |
 
 pub mod channel;
 pub mod cli;
 pub mod commands;
+pub mod doctor;
 pub mod exit;
 pub mod fs;
 pub mod mount;
 pub mod recovery;
 pub mod session;
+pub mod supervise;
 pub mod sys;
 pub mod wire;
 

@@ -1,5 +1,7 @@
 //! Replies, byte for byte.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use std::time::Duration;
 
 use fusex::Errno;
@@ -205,35 +207,39 @@ fn dirent(ino: u64, off: u64, typ: u32, name: &[u8]) -> Vec<u8> {
 
 #[test]
 fn directory_entries_are_padded_to_8_bytes() {
-    let mut buf = b"before".to_vec();
-    let mut dir = DirBuffer::new(&mut buf, 32 + 32 + 40);
+    let published = AtomicU64::new(0);
+    // What was there before is not seen.
+    let mut buf = [7; 32 + 32 + 40];
+    let mut dir = DirBuffer::publishing(&mut buf, &published);
     assert!(dir.push(2, 1, 4, b"a"));
     assert!(dir.push(3, 2, 8, b"12345678"));
     assert!(dir.push(4, 3, 8, b"123456789"));
     assert!(!dir.push(5, 4, 8, b"x"));
-    let expected = Bytes(b"before".to_vec())
+    let length = dir.length();
+    assert_eq!(published.load(Ordering::Relaxed), length as u64);
+    let expected = Bytes::default()
         .raw(&dirent(2, 1, 4, b"a"))
         .raw(&[0; 7])
         .raw(&dirent(3, 2, 8, b"12345678"))
         .raw(&dirent(4, 3, 8, b"123456789"))
         .raw(&[0; 7])
         .0;
-    assert_eq!(buf, expected);
+    assert_eq!(buf[..length], expected);
 }
 
 #[test]
 fn an_entry_that_does_not_fit_leaves_nothing() {
-    let mut buf = Vec::new();
-    let mut dir = DirBuffer::new(&mut buf, 31);
+    let mut buf = [7; 31];
+    let mut dir = DirBuffer::new(&mut buf);
     assert!(!dir.push(2, 1, 4, b"a"));
     assert!(!dir.push_plus(&ENTRY, 1, 4, b"a"));
-    assert_eq!(buf, b"");
+    assert_eq!((dir.length(), buf), (0, [7; 31]));
 }
 
 #[test]
 fn looked_up_entries_come_first() {
-    let mut buf = Vec::new();
-    let mut dir = DirBuffer::new(&mut buf, 2 * 160);
+    let mut buf = [0; 2 * 160];
+    let mut dir = DirBuffer::new(&mut buf);
     assert!(dir.push_plus(&ENTRY, 1, 8, b"name"));
     // The inode number of a node that was not looked up still reaches readdir(3).
     let unknown = Entry { node: NodeId(0), ..ENTRY };
@@ -246,17 +252,19 @@ fn looked_up_entries_come_first() {
         .raw(&dirent(11, 2, 4, b".."))
         .raw(&[0; 6])
         .0;
-    assert_eq!(buf, expected);
+    assert_eq!(buf[..], expected);
 }
 
 #[test]
 fn the_nodes_of_an_answer_are_found_again() {
-    let mut buf = Vec::new();
-    let mut dir = DirBuffer::new(&mut buf, 4096);
+    let mut buf = [0; 4096];
+    let mut dir = DirBuffer::new(&mut buf);
     for (node, name) in [(5, &b"name"[..]), (0, b".."), (6, b"12345678"), (7, b"x")] {
         assert!(dir.push_plus(&Entry { node: NodeId(node), ..ENTRY }, 1, 8, name));
     }
-    assert_eq!(plus_nodes(&buf).collect::<Vec<_>>(), [NodeId(5), NodeId(6), NodeId(7)]);
+    let length = dir.length();
+    let nodes: Vec<_> = plus_nodes(&buf[..length]).collect();
+    assert_eq!(nodes, [NodeId(5), NodeId(6), NodeId(7)]);
     // An answer that is cut in the middle of an entry names only whole ones.
-    assert_eq!(plus_nodes(&buf[..buf.len() - 1]).count(), 2);
+    assert_eq!(plus_nodes(&buf[..length - 1]).count(), 2);
 }

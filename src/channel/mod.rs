@@ -11,7 +11,7 @@ use std::io::IoSlice;
 use zerocopy::IntoBytes;
 
 use crate::Errno;
-use crate::sys::{Fd, OpFd, device};
+use crate::sys::{Fd, OpFd, device, file};
 use crate::wire::{Unique, encode};
 
 /// A message up to this many bytes is written as one part: every reply without data is.
@@ -38,7 +38,8 @@ impl Connection {
     /// A further queue on the same connection (FUSE_DEV_IOC_CLONE, Linux 4.2), for one thread.
     /// The table of the caller keeps and closes it.
     pub fn clone_device(self) -> Result<Connection, Errno> {
-        let new: OpFd = device::open()?;
+        // By its descriptor: a sandbox has no /dev.
+        let new: OpFd = file::reopen(self.device, libc::O_RDWR)?;
         device::clone(new.get(), self.device)?;
         Ok(Connection { device: new.keep() })
     }
@@ -51,6 +52,11 @@ impl Connection {
     /// Answers a request with an error.
     pub fn reply_error(self, unique: Unique, error: Errno) -> Result<(), Errno> {
         self.send(unique, Some(error), &[])
+    }
+
+    /// Sends a whole reply that was put together before.
+    pub fn reply_again(self, message: &[u8]) -> Result<(), Errno> {
+        self.write_all(&[IoSlice::new(message)])
     }
 
     fn send(

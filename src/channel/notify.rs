@@ -28,4 +28,10 @@ impl Connection {
     pub fn inval_attributes(self, node: NodeId) -> Result<(), Errno> {
         self.notify(&notify::inval_inode(node, -1, 0), &[])
     }
+
+    /// The kernel sends every request that was read and not answered once more, with bit 63 of
+    /// its number set (FUSE_NOTIFY_RESEND, Linux 6.9; EINVAL before).
+    pub fn resend(self) -> Result<(), Errno> {
+        self.notify(&notify::resend(), &[])
+    }
 }

@@ -3,8 +3,10 @@
 //! [`main`] is the whole program: parse, set up the log, run, map to an exit code. Every error
 //! comes out once, as one line: `fusex: what: cause: cure`.
 
+pub mod doctor;
 pub mod helper;
 pub mod mount;
+pub mod supervise;
 pub mod umount;
 
 use std::ffi::OsString;
@@ -30,7 +32,9 @@ struct Fusex {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
+    Doctor(doctor::DoctorArgs),
     Mount(mount::MountArgs),
+    Supervise(supervise::SuperviseArgs),
     Umount(umount::UmountArgs),
 }
 
@@ -85,12 +89,30 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Option<Subcommand>> {
 fn run(subcommand: Option<Subcommand>) -> anyhow::Result<Exit> {
     match subcommand {
         None => Ok(Exit::Success),
+        Some(Subcommand::Doctor(args)) => commands::doctor::run(&args),
         Some(Subcommand::Mount(args)) => {
             start_log(args.level());
             let config = args.check()?;
             tracing::debug!(?config, "checked");
             commands::mount::run(config)
         }
+        Some(Subcommand::Supervise(args)) => match args.split() {
+            supervise::Asked::Action(action) => {
+                start_log(LevelFilter::WARN);
+                commands::supervise::run(&action).map(|()| Exit::Success)
+            }
+            supervise::Asked::Mount(args) => {
+                let given = args.request_timeout;
+                let request_timeout = given.map(|limit| Some(limit).filter(|it| !it.is_zero()));
+                start_log(args.level());
+                let mut config = args.check()?;
+                if let Some(supervision) = &mut config.supervision {
+                    supervision.request_timeout =
+                        request_timeout.unwrap_or(Some(supervise::REQUEST_TIMEOUT));
+                }
+                commands::mount::run(config)
+            }
+        },
         Some(Subcommand::Umount(args)) => {
             start_log(LevelFilter::WARN);
             commands::umount::run(&args).map(|()| Exit::Success)
@@ -127,6 +149,8 @@ fn start_log(level: LevelFilter) {
         .with_ansi(std::io::stderr().is_terminal() && !no_color)
         .with_target(false)
         .without_time()
+        // A closed stderr is nobody's fault: it must not end a supervisor.
+        .log_internal_errors(false)
         .try_init();
 }
 

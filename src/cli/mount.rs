@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
@@ -56,6 +57,36 @@ pub struct MountArgs {
     #[arg(short, value_name = "OPTIONS")]
     pub options: Vec<OsString>,
 
+    /// Serve in one process: the mount ends with it
+    #[arg(long, help_heading = "Supervision")]
+    pub no_supervise: bool,
+
+    /// Replace a worker whose request takes longer; 0: never
+    /// [default: 0; 60 with 'fusex supervise']
+    #[arg(long, help_heading = "Supervision", value_name = "SECONDS", value_parser = parse_seconds)]
+    pub request_timeout: Option<Duration>,
+
+    /// Answer EIO to a request that so many workers died of; 0: never [default: 3]
+    #[arg(long, help_heading = "Supervision", value_name = "DEATHS")]
+    pub poison_after: Option<u64>,
+
+    /// Give the mount up when so many workers in a row die without finishing a request
+    /// [default: 30]
+    #[arg(long, help_heading = "Supervision", value_name = "DEATHS", value_parser = clap::value_parser!(u32).range(1..))]
+    pub restart_limit: Option<u32>,
+
+    /// Do not ask the kernel to send requests again: recover from the arena alone
+    #[arg(long, help_heading = "Supervision")]
+    pub no_resend: bool,
+
+    /// Keep the workers in a mount namespace that has the source only
+    #[arg(long, help_heading = "Supervision")]
+    pub sandbox: bool,
+
+    /// Let dead workers leave core dumps, which delays their successors
+    #[arg(long, help_heading = "Supervision")]
+    pub core: bool,
+
     /// From the fstab helper: do everything but mount.
     #[arg(skip)]
     pub fake: bool,
@@ -67,6 +98,23 @@ pub struct MountArgs {
     /// From the fstab helper: enter this mount namespace first.
     #[arg(skip)]
     pub namespace: Option<PathBuf>,
+}
+
+/// How the processes of a mount are looked after, checked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Supervision {
+    /// A request under way for longer is taken for hanging.
+    pub request_timeout: Option<Duration>,
+    /// A request that so many workers died of is answered EIO; 0: never.
+    pub poison_after: u64,
+    /// As many deaths in a row without progress, and the mount is given up.
+    pub restart_limit: u32,
+    /// Ask the kernel to send requests again.
+    pub resend: bool,
+    /// The workers have a mount namespace of their own.
+    pub sandbox: bool,
+    /// Dead workers leave core dumps.
+    pub core: bool,
 }
 
 /// What `-t` takes.
@@ -107,6 +155,8 @@ pub struct MountConfig {
     pub fake: bool,
     /// One serving thread.
     pub single_threaded: bool,
+    /// `None`: one process serves, and the mount ends with it.
+    pub supervision: Option<Supervision>,
     /// What `-o`, `-c` and `-t N` said.
     pub options: Options,
 }
@@ -128,6 +178,17 @@ impl MountArgs {
             (true, _) => LevelFilter::DEBUG,
             (false, true) => LevelFilter::INFO,
             (false, false) => LevelFilter::WARN,
+        }
+    }
+
+    fn supervision(&self) -> Supervision {
+        Supervision {
+            request_timeout: self.request_timeout.filter(|limit| !limit.is_zero()),
+            poison_after: self.poison_after.unwrap_or(3),
+            restart_limit: self.restart_limit.unwrap_or(30),
+            resend: !self.no_resend,
+            sandbox: self.sandbox,
+            core: self.core,
         }
     }
 
@@ -164,9 +225,18 @@ impl MountArgs {
             debug: self.debug,
             fake: self.fake,
             single_threaded: self.single_threaded,
+            supervision: (!self.no_supervise).then(|| self.supervision()),
             options,
         })
     }
+}
+
+/// Seconds, with decimals if need be.
+fn parse_seconds(text: &str) -> Result<Duration, String> {
+    let seconds = text.parse::<f64>().ok().filter(|_| !text.starts_with('+'));
+    seconds
+        .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())
+        .ok_or("give a number of seconds, such as 60 or 0.5".to_string())
 }
 
 /// A type, or a number of threads as in the command line of fuse-extent.
@@ -212,6 +282,14 @@ mod tests {
             debug: false,
             fake: false,
             single_threaded: false,
+            supervision: Some(Supervision {
+                request_timeout: None,
+                poison_after: 3,
+                restart_limit: 30,
+                resend: true,
+                sandbox: false,
+                core: false,
+            }),
             options: Options::default(),
         };
         assert_eq!(config, expected);
@@ -240,6 +318,28 @@ mod tests {
         assert!(matches!(args(&["/tmp"]).check(), Err(MountError::NoSource)));
         let config = args(&["-osource=/", "/tmp"]).check().unwrap();
         assert_eq!(config.source, Some("/".into()));
+    }
+
+    #[test]
+    fn how_it_is_supervised() {
+        let supervision =
+            |line: &[&str]| args(&[line, &["/", "/tmp"]].concat()).check().unwrap().supervision;
+        assert_eq!(supervision(&["--no-supervise"]), None);
+        let given = ["--request-timeout", "0.5", "--poison-after", "7", "--restart-limit", "9"];
+        let switches = ["--no-resend", "--sandbox", "--core"];
+        let expected = Supervision {
+            request_timeout: Some(Duration::from_millis(500)),
+            poison_after: 7,
+            restart_limit: 9,
+            resend: false,
+            sandbox: true,
+            core: true,
+        };
+        assert_eq!(supervision(&[&given[..], &switches].concat()), Some(expected));
+        assert_eq!(supervision(&["--request-timeout=0"]).unwrap().request_timeout, None);
+        for bad in ["-1", "+1", "x", "", "inf", "nan"] {
+            assert!(parse_seconds(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

@@ -1,4 +1,8 @@
 //! What the subcommands do, one file each. The command line is [`crate::cli`]'s.
 
+pub mod doctor;
 pub mod mount;
+mod serve;
+pub mod supervise;
+mod supervised;
 pub mod umount;

@@ -13,11 +13,16 @@
 
 pub mod mem;
 pub mod passthrough;
-mod slab;
+
+use std::time::Duration;
 
 use crate::Errno;
 use crate::channel::Connection;
-use crate::session::Negotiation;
+use crate::recovery::fds::{Counts, Kind};
+use crate::recovery::journal::{self, Effect};
+use crate::session::{Negotiated, Negotiation};
+use crate::sys::Fd;
+use crate::wire::decode::Operation;
 use crate::wire::ops::{self, FileLock};
 use crate::wire::{AttrReply, DirBuffer, Entry, NodeId, Opened, Statfs, StatxReply, Unique};
 
@@ -48,6 +53,49 @@ pub struct IoctlReply {
     pub size: usize,
 }
 
+/// A request as a dead worker has left it, for [`Filesystem::recover`].
+#[derive(Clone, Copy, Debug)]
+pub struct Unfinished<'a> {
+    /// Whose it is.
+    pub cx: Context,
+    /// The node it names.
+    pub node: NodeId,
+    /// What was asked.
+    pub operation: &'a Operation<'a>,
+    /// When it began, on CLOCK_REALTIME, to the kernel's tick.
+    pub began: Duration,
+    /// What the file system noted with [`crate::recovery::journal::intend`]; `None`: it had not come so far.
+    pub intent: Option<[u64; journal::INTENT]>,
+}
+
+/// What is known of an unfinished request.
+#[derive(Clone, Debug)]
+pub enum Recovered {
+    /// It has not happened, or happens once all the same: do it (again).
+    Again,
+    /// It has happened; this is its result.
+    Done(Answer),
+}
+
+/// The result of a request that changes something.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// Of LOOKUP, MKNOD, MKDIR, SYMLINK, LINK; counted.
+    Entry(Entry),
+    /// Of CREATE and TMPFILE; counted and open.
+    Created(Entry, Opened),
+    /// Of OPEN.
+    Opened(Opened),
+    /// Of SETATTR.
+    Attr(AttrReply),
+    /// Of WRITE: how many bytes.
+    Written(u32),
+    /// Of requests without a result.
+    Empty,
+    /// It failed.
+    Failed(Errno),
+}
+
 /// Answers ENOSYS in the default methods.
 fn enosys<T>() -> Result<T> {
     Err(Errno::ENOSYS)
@@ -60,12 +108,48 @@ pub trait Filesystem: Send + Sync + 'static {
     /// what is wanted. The defaults suit a file system that only `lookup`s and `read`s.
     fn init(&self, negotiation: &mut Negotiation) {}
 
+    /// Called once in place of `init`, where another process has answered INIT: what it agreed on.
+    fn resume(&self, negotiated: &Negotiated) {}
+
     /// Called once, after INIT was answered and before the first request: the
     /// connection for notifications and passthrough registrations.
     fn started(&self, connection: Connection) {}
 
     /// Called in each serving thread before its first request.
     fn thread_started(&self) {}
+
+    /// In a worker that takes over from a dead one, before anything else: what is not in the
+    /// arena is made anew. `kept` are the descriptors that tables hold.
+    fn takeover(&self, kept: &Counts) {}
+
+    /// Takeover: whether record `index` holds `fd`. Asked only for descriptors that a dead worker
+    /// had just opened.
+    fn holds(&self, kind: Kind, index: u32, fd: Fd) -> bool {
+        false
+    }
+
+    /// Takeover: whether an effect that a dead worker had announced
+    /// ([`announce`](journal::announce)) has happened: whether its record's state is another one.
+    /// Asked for all effects before any is settled.
+    fn happened(&self, effect: &Effect) -> bool {
+        false
+    }
+
+    /// Takeover: an effect that has happened, of a request that has no reply. A `Count` or `Open`
+    /// is taken back; what belongs to an `Uncount` is completed. May be called again for
+    /// the same effect, when the worker dies in it.
+    fn settle(&self, effect: &Effect) {}
+
+    /// Takeover: whether an unfinished request has happened. Asked for requests that change
+    /// something, behind all effects are settled.
+    fn recover(&self, request: &Unfinished<'_>) -> Recovered {
+        Recovered::Again
+    }
+
+    /// Known inodes and open files, for the status of the mount.
+    fn counts(&self) -> (u64, u64) {
+        (0, 0)
+    }
 
     /// The mount is gone; nothing comes after this.
     fn destroy(&self) {}

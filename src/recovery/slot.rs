@@ -1,36 +1,125 @@
-//! One serving thread's place in shared memory: what it reads requests into.
+//! Slots: one for each serving thread, where it reads requests into.
 //!
 //! The kernel copies a request straight into the slot, so that it is still there after the
 //! thread's death. The request's id is set to zero before each read: a slot whose id is
-//! zero holds no request.
+//! zero holds no request. Beside it lie room for the reply's data and the slot's journal.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use super::arena::{Arena, ArenaError, Buffers};
+use super::journal::{self, Journal};
 use crate::Errno;
-use crate::sys::memory::SharedBuffer;
+use crate::sys::memory::{PAGE, SharedBuffer};
 use crate::sys::{Fd, file};
 
 /// What a request needs beside its data: fuse_in_header and fuse_write_in, on a page so that
 /// the data may stay aligned.
-const HEAD: usize = 4096;
-
+const HEAD: usize = PAGE;
 /// The longest extended attribute (XATTR_SIZE_MAX), which may be longer than a READ or WRITE.
 const XATTR_MAX: usize = 64 << 10;
-/// Where the unique id stands in fuse_in_header.
+/// Where the length and the unique id stand in fuse_in_header.
+const LENGTH: std::ops::Range<usize> = 0..4;
 const UNIQUE: std::ops::Range<usize> = 8..16;
 
-/// Room for one request and for one reply's data.
+/// All slots of an arena.
+#[derive(Debug)]
+pub struct Slots {
+    journals: &'static [std::sync::atomic::AtomicU64],
+    buffers: Buffers,
+    room: usize,
+    /// Handed out in this process.
+    taken: Box<[AtomicBool]>,
+}
+
+impl Slots {
+    /// `count` slots for requests that carry up to `max_data` bytes, and replies likewise.
+    pub fn new(arena: &Arena, count: usize, max_data: usize) -> Result<Slots, ArenaError> {
+        let room = max_data.max(XATTR_MAX).next_multiple_of(PAGE);
+        let journals = arena.words("journals", journal::WORDS, count)?;
+        let buffers = arena.buffers("slots", HEAD + 2 * room, count)?;
+        let taken = (0..count).map(|_| AtomicBool::new(false)).collect();
+        Ok(Slots { journals, buffers, room, taken })
+    }
+
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.taken.len()
+    }
+
+    /// The journal of slot `index`.
+    pub fn journal(&self, index: usize) -> Journal {
+        Journal::new(&self.journals[index * journal::WORDS..(index + 1) * journal::WORDS])
+    }
+
+    /// Hands slot `index` to the caller, alone; `None`: somebody has it, or there is no such slot.
+    pub fn take(&self, index: usize) -> Option<Slot> {
+        if self.taken.get(index)?.swap(true, Ordering::AcqRel) {
+            return None;
+        }
+        Some(Slot {
+            request: self.buffers.part(index, 0, HEAD + self.room)?,
+            reply: self.buffers.part(index, HEAD + self.room, HEAD + 2 * self.room)?,
+            journal: self.journal(index),
+            index,
+        })
+    }
+
+    /// Behind a takeover: all slots can be taken again.
+    pub fn give_all_back(&self) {
+        self.taken.iter().for_each(|taken| taken.store(false, Ordering::Release));
+    }
+
+    /// The lowest slot that nobody has taken; those with an unfinished request come first.
+    pub fn next_free(&self) -> Option<usize> {
+        let free = |index: &usize| !self.taken[*index].load(Ordering::Acquire);
+        let unfinished = |index: &usize| self.journal(*index).started().is_some();
+        let mut all = 0..self.count();
+        all.clone().filter(free).find(unfinished).or_else(|| all.find(free))
+    }
+
+    /// Touches and locks the memory of slot `index`, so that it is there when a thread needs it.
+    pub fn reserve_memory(&self, index: usize) {
+        if let Some(mut request) = self.buffers.part(index, 0, HEAD + self.room) {
+            request.fault_in();
+        }
+    }
+
+    /// Requests finished in all slots, ever.
+    pub fn finished(&self) -> u64 {
+        (0..self.count()).map(|index| self.journal(index).finished()).sum()
+    }
+
+    /// The slots whose request has been under way since before `then`, on CLOCK_MONOTONIC.
+    pub fn older_than(&self, then: Duration) -> impl Iterator<Item = Journal> {
+        let journals = (0..self.count()).map(|index| self.journal(index));
+        journals.filter(move |journal| journal.started().is_some_and(|started| started < then))
+    }
+}
+
+/// Room for one request, for its reply's data, and its journal.
 #[derive(Debug)]
 pub struct Slot {
     request: SharedBuffer,
     reply: SharedBuffer,
+    journal: Journal,
+    index: usize,
 }
 
 impl Slot {
-    /// A slot for requests that carry up to `max_data` bytes, and replies likewise.
-    pub fn new(max_data: usize) -> Result<Slot, Errno> {
-        Ok(Slot {
-            request: SharedBuffer::new(c"fusex request", HEAD + max_data.max(XATTR_MAX))?,
-            reply: SharedBuffer::new(c"fusex reply", max_data.max(XATTR_MAX))?,
-        })
+    /// Its number.
+    pub fn index(&self) -> usize {
+        self.index
+    }
+
+    /// Its journal.
+    pub fn journal(&self) -> Journal {
+        self.journal
+    }
+
+    /// Before the first read: see [`SharedBuffer::fault_in`].
+    pub fn fault_in(&mut self) {
+        self.request.fault_in();
     }
 
     /// Waits for the next request on `device`; returns its length.
@@ -38,12 +127,26 @@ impl Slot {
     /// ENODEV: the mount is gone. ENOENT: the request was taken back while it was read.
     pub fn receive(&mut self, device: Fd) -> Result<usize, Errno> {
         self.clear();
-        file::read(device, self.request.bytes_mut())
+        self.journal.reset();
+        let length = file::read(device, self.request.bytes_mut())?;
+        self.journal.begin();
+        Ok(length)
     }
 
     /// Marks the request as finished.
     pub fn clear(&mut self) {
         self.request.bytes_mut()[UNIQUE].fill(0);
+        if self.journal.started().is_some() {
+            self.journal.end();
+        }
+    }
+
+    /// The length of the request that a dead worker has left here, if there is one.
+    pub fn left(&self) -> Option<usize> {
+        let bytes = self.request.bytes();
+        let word = |range: std::ops::Range<usize>| bytes[range].iter().any(|byte| *byte != 0);
+        let length = u32::from_ne_bytes(bytes[LENGTH].try_into().unwrap_or_default()) as usize;
+        word(UNIQUE).then_some(length.min(bytes.len()))
     }
 
     /// The request's bytes, and the room for its reply's data.

@@ -14,6 +14,7 @@ use super::waiting;
 use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::{Context, Filesystem, Result};
+use crate::recovery::journal::Journal;
 use crate::wire::abi::{
     fuse_bmap_out, fuse_copy_file_range_out, fuse_getxattr_out, fuse_ioctl_out, fuse_lseek_out,
     fuse_poll_out, fuse_write_out,
@@ -22,23 +23,29 @@ use crate::wire::decode::{Operation, Request};
 use crate::wire::ops::{self, FileLock};
 use crate::wire::{DirBuffer, LockReply, NodeId, Unique, plus_nodes};
 
-/// Room for one reply.
-pub(super) struct Buffers<'a> {
+/// Where a request is answered from: its slot's device and journal, and room for reply data.
+pub(super) struct Place<'a> {
+    pub(super) connection: Connection,
+    pub(super) journal: Journal,
     pub(super) data: &'a mut [u8],
-    pub(super) entries: &'a mut Vec<u8>,
+}
+
+/// Who asks.
+pub(super) fn context(request: &Request<'_>) -> Context {
+    let header = &request.header;
+    Context { unique: header.unique, uid: header.uid, gid: header.gid, pid: header.pid }
 }
 
 /// Answers one request.
 pub(super) fn dispatch<F: Filesystem>(
     shared: &Arc<Shared<F>>,
-    connection: Connection,
     request: &Request<'_>,
-    buffers: Buffers<'_>,
+    place: Place<'_>,
 ) {
-    let (fs, header) = (&shared.fs, &request.header);
-    let cx = Context { unique: header.unique, uid: header.uid, gid: header.gid, pid: header.pid };
+    let (fs, header, journal) = (&shared.fs, &request.header, place.journal);
+    let cx = context(request);
     log(cx.unique, request);
-    let to = Responder { connection, unique: header.unique };
+    let to = Responder::to(place.connection, header.unique, &request.operation, journal);
     let (cx, node) = (&cx, header.node);
     if is_refused(shared.config.only_user, cx, &request.operation) {
         to.send(Err(Errno::EACCES));
@@ -46,14 +53,23 @@ pub(super) fn dispatch<F: Filesystem>(
     }
     match &request.operation {
         Operation::Lookup(op) => to.entry(fs, fs.lookup(cx, node, op)),
-        Operation::Forget(op) => fs.forget(node, op.nlookup),
+        Operation::Forget(op) => {
+            if journal.progress() == 0 {
+                fs.forget(node, op.nlookup);
+                journal.set_progress(1);
+            }
+        }
         Operation::BatchForget(op) => {
-            op.iter().for_each(|(node, nlookup)| fs.forget(node, nlookup));
+            let rest = op.iter().zip(1..).skip(journal.progress() as usize);
+            for ((node, nlookup), count) in rest {
+                fs.forget(node, nlookup);
+                journal.set_progress(count);
+            }
         }
         Operation::Getattr(op) => to.attr(fs.getattr(cx, node, op)),
         Operation::Setattr(op) => to.attr(fs.setattr(cx, node, op)),
         Operation::Readlink(_) => {
-            let room = &mut buffers.data[..PATH_MAX];
+            let room = &mut place.data[..PATH_MAX];
             let result = fs.readlink(cx, node, room);
             to.data(result, room);
         }
@@ -66,7 +82,7 @@ pub(super) fn dispatch<F: Filesystem>(
         Operation::Rename2(op) => to.empty(fs.rename(cx, node, op)),
         Operation::Link(op) => to.entry(fs, fs.link(cx, node, op)),
         Operation::Open(op) => to.opened(fs, node, fs.open(cx, node, op)),
-        Operation::Read(op) => read(fs, to, cx, node, op, buffers.data),
+        Operation::Read(op) => read(fs, to, cx, node, op, place.data),
         Operation::Write(op) => {
             let result = fs.write(cx, node, op);
             to.fixed(result.map(|size| fuse_write_out { size, padding: 0 }));
@@ -85,28 +101,24 @@ pub(super) fn dispatch<F: Filesystem>(
         Operation::Setxattr(op) => to.empty(fs.setxattr(cx, node, op)),
         Operation::Getxattr(op) => {
             let asked = op.size as usize;
-            xattr(to, asked, buffers.data, |room| fs.getxattr(cx, node, op, room));
+            xattr(to, asked, place.data, |room| fs.getxattr(cx, node, op, room));
         }
         Operation::Listxattr(op) => {
             let asked = op.size as usize;
-            xattr(to, asked, buffers.data, |room| fs.listxattr(cx, node, op, room));
+            xattr(to, asked, place.data, |room| fs.listxattr(cx, node, op, room));
         }
         Operation::Removexattr(op) => to.empty(fs.removexattr(cx, node, op)),
         Operation::Flush(op) => to.empty(fs.flush(cx, node, op)),
         Operation::Opendir(op) => to.opened_dir(fs, node, fs.opendir(cx, node, op)),
         Operation::Readdir(op) => {
-            entries(to, op.size, buffers, |out| fs.readdir(cx, node, op, out));
+            entries(to, op.size, place.data, |out| fs.readdir(cx, node, op, out));
         }
         Operation::Readdirplus(op) => {
-            let entries_of = buffers.entries;
-            entries_of.clear();
-            let limit = (op.size as usize).min(buffers.data.len());
-            let result = fs.readdirplus(cx, node, op, &mut DirBuffer::new(entries_of, limit));
-            let payload = [IoSlice::new(entries_of)];
-            let failed = result.is_err();
-            if !to.send(result.map(|()| payload.as_slice())) || failed {
-                plus_nodes(entries_of).for_each(|node| fs.forget(node, 1));
-            }
+            let limit = (op.size as usize).min(place.data.len());
+            let mut out = DirBuffer::publishing(&mut place.data[..limit], journal.listed());
+            let result = fs.readdirplus(cx, node, op, &mut out);
+            let length = out.length();
+            listed(fs, to, result, &place.data[..length]);
         }
         Operation::Releasedir(op) => {
             fs.releasedir(node, op);
@@ -129,7 +141,7 @@ pub(super) fn dispatch<F: Filesystem>(
             to.fixed(fs.bmap(cx, node, op).map(|block| fuse_bmap_out { block }));
         }
         Operation::Destroy(_) => to.empty(Ok(())),
-        Operation::Ioctl(op) => ioctl(fs, to, cx, node, op, buffers.data),
+        Operation::Ioctl(op) => ioctl(fs, to, cx, node, op, place.data),
         Operation::Poll(op) => {
             let result = fs.poll(cx, node, op);
             to.fixed(result.map(|revents| fuse_poll_out { revents, padding: 0 }));
@@ -188,7 +200,7 @@ fn log(unique: Unique, request: &Request<'_>) {
 const PATH_MAX: usize = libc::PATH_MAX as usize;
 
 /// `allow_root`: everybody else is refused, but for what finishes files already open.
-fn is_refused(only_user: Option<u32>, cx: &Context, operation: &Operation<'_>) -> bool {
+pub(super) fn is_refused(only_user: Option<u32>, cx: &Context, operation: &Operation<'_>) -> bool {
     let Some(user) = only_user else { return false };
     let finishes = matches!(
         operation,
@@ -256,13 +268,23 @@ fn xattr(
 fn entries(
     to: Responder,
     size: u32,
-    buffers: Buffers<'_>,
+    data: &mut [u8],
     fill: impl FnOnce(&mut DirBuffer<'_>) -> Result<()>,
 ) {
-    buffers.entries.clear();
-    let limit = (size as usize).min(buffers.data.len());
-    let result = fill(&mut DirBuffer::new(buffers.entries, limit));
-    to.data(result.map(|()| buffers.entries.len()), buffers.entries);
+    let limit = (size as usize).min(data.len());
+    let mut out = DirBuffer::new(&mut data[..limit]);
+    let result = fill(&mut out).map(|()| out.length());
+    to.data(result, data);
+}
+
+/// Answers READDIRPLUS with `entries`, whose lookups are counted: they are taken back if nobody
+/// gets them.
+pub(super) fn listed<F: Filesystem>(fs: &F, to: Responder, result: Result<()>, entries: &[u8]) {
+    let failed = result.is_err();
+    let payload = [IoSlice::new(entries)];
+    if !to.send(result.map(|()| payload.as_slice())) || failed {
+        plus_nodes(entries).for_each(|node| fs.forget(node, 1));
+    }
 }
 
 fn getlk(to: Responder, result: Result<FileLock>) {

@@ -8,29 +8,37 @@
 //! * `dispatch`: from a decoded request to a method of the file system and back
 //! * `patience`: looking for the next request before going to sleep
 //! * `reply`: answers, and taking back what never reached the kernel
+//! * `takeover`: finishing what a dead worker had begun
 //! * `threads`, `watcher`: who reads the device next
-//! * `waiting`: SETLKW and INTERRUPT
+//! * `waiting`, `parked`: SETLKW and INTERRUPT
 
 mod dispatch;
 mod negotiate;
+mod parked;
 mod patience;
 mod reply;
+mod takeover;
 mod threads;
 mod waiting;
 mod watcher;
 
 use std::os::fd::OwnedFd;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 pub use negotiate::{Negotiated, Negotiation};
+pub use takeover::TakeoverConfig;
 pub use threads::about_to_block;
 
 use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::Filesystem;
-use crate::recovery::slot::Slot;
+use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::board::{Board, Cell};
+use crate::recovery::fds::{Fds, Kind};
+use crate::recovery::slot::{Slot, Slots};
+use crate::recovery::{fault, journal};
 use crate::sys::{Fd, device, process};
 use crate::wire::{DecodeError, decode};
 use patience::Patience;
@@ -56,6 +64,9 @@ pub struct SessionConfig {
     /// How long a thread looks for the next request before it sleeps, while requests come
     /// thick and fast; zero: it sleeps at once.
     pub spin: Duration,
+    /// All threads read the mount's own /dev/fuse, none a clone: for who keeps that one
+    /// descriptor while all processes are gone. What was read from a clone ends with it.
+    pub one_device: bool,
     /// Only this user and root are served (`allow_root`).
     pub only_user: Option<u32>,
 }
@@ -71,6 +82,7 @@ impl Default for SessionConfig {
             congestion_threshold: None,
             time_gran: 1,
             spin: Duration::from_micros(50),
+            one_device: false,
             only_user: None,
         }
     }
@@ -101,14 +113,12 @@ pub enum SessionError {
         /// Its error.
         errno: Errno,
     },
-    /// No memory for request buffers.
-    #[error("request buffers of {bytes} bytes: {errno}: try a smaller -o max_write=")]
-    Memory {
-        /// The size that was asked for.
-        bytes: usize,
-        /// Its error.
-        errno: Errno,
-    },
+    /// An arena without what INIT agreed on.
+    #[error("the arena is of a mount that was never started: mount anew")]
+    NotStarted,
+    /// No arena, or one that does not fit.
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
 }
 
 /// Counters of a session.
@@ -131,25 +141,103 @@ struct Shared<F> {
     negotiated: Negotiated,
     counters: Counters,
     waiting: waiting::Waiting,
-    /// What the first thread serves with, got before INIT is answered: a mount whose server
-    /// lacks the memory must not come to be.
-    first: Mutex<Option<Server>>,
+    slots: Slots,
+    fds: Fds,
+    board: Board,
+    /// Requests of a dead worker that serving threads have to finish first.
+    deferred: AtomicUsize,
+}
+
+type Prepared = (Slots, waiting::Waiting);
+
+/// What threads serve with, before any of them runs: a mount whose server lacks the memory must
+/// not come to be.
+fn prepare(
+    arena: &Arena,
+    config: &SessionConfig,
+    negotiated: &Negotiated,
+) -> Result<Prepared, SessionError> {
+    let threads = if config.single_threaded { 1 } else { config.max_threads.max(1) };
+    let slots = Slots::new(arena, threads, negotiated.max_data())?;
+    slots.reserve_memory(0);
+    Ok((slots, waiting::Waiting::new(arena)?))
 }
 
 impl<F: Filesystem> Session<F> {
     /// Answers INIT on `device`, a mounted /dev/fuse. Blocks until the kernel has sent it,
     /// which it does within mount(2).
     pub fn start(device: OwnedFd, fs: F, config: SessionConfig) -> Result<Self, SessionError> {
-        let connection = Connection::new(Fd::from_owned(device));
-        let (negotiated, first) = negotiate::answer_init(connection, &fs, &config)?;
+        let arena = Arena::create()?;
+        Session::start_in(&arena, Fd::from_owned(device), fs, config)
+    }
+
+    /// As [`Session::start`], with requests read into `arena`, where a successor of this process
+    /// finds them. The descriptor stays open as long as the process's table.
+    pub fn start_in(
+        arena: &Arena,
+        device: Fd,
+        fs: F,
+        config: SessionConfig,
+    ) -> Result<Self, SessionError> {
+        let connection = Connection::new(device);
+        let prepare = |negotiated: &Negotiated| {
+            negotiated.store(arena)?;
+            prepare(arena, &config, negotiated)
+        };
+        let (negotiated, prepared) = negotiate::answer_init(connection, &fs, &config, prepare)?;
+        Session::over(arena, connection, fs, config, negotiated, prepared)
+    }
+
+    /// Goes on with a connection whose INIT another process has answered, in `arena`: a new
+    /// version of the program, or one that a service manager started with stored descriptors.
+    /// [`Session::take_over`] has to come next. The number of threads is that of the start.
+    pub fn resume(
+        arena: &Arena,
+        device: Fd,
+        fs: F,
+        config: SessionConfig,
+    ) -> Result<Self, SessionError> {
+        let connection = Connection::new(device);
+        let negotiated = Negotiated::load(arena)?.ok_or(SessionError::NotStarted)?;
+        let prepared = prepare(arena, &config, &negotiated)?;
+        fs.resume(&negotiated);
+        Session::over(arena, connection, fs, config, negotiated, prepared)
+    }
+
+    fn over(
+        arena: &Arena,
+        connection: Connection,
+        fs: F,
+        config: SessionConfig,
+        negotiated: Negotiated,
+        (slots, waiting): Prepared,
+    ) -> Result<Self, SessionError> {
         process::install_wake_handler()
             .map_err(|errno| SessionError::Device { what: "signal handler for", errno })?;
         fs.started(connection);
-        let waiting = waiting::Waiting::default();
-        let counters = Counters::default();
-        let first = Mutex::new(Some(first));
-        let shared = Shared { fs, connection, config, negotiated, counters, waiting, first };
+        let shared = Shared {
+            fs,
+            connection,
+            config,
+            negotiated,
+            counters: Counters::default(),
+            waiting,
+            slots,
+            fds: arena.fds(),
+            board: arena.board(),
+            deferred: AtomicUsize::new(0),
+        };
         Ok(Session { shared: Arc::new(shared) })
+    }
+
+    /// The file system.
+    pub fn fs(&self) -> &F {
+        &self.shared.fs
+    }
+
+    /// The slots: what is under way.
+    pub fn slots(&self) -> &Slots {
+        &self.shared.slots
     }
 
     /// What INIT agreed on.
@@ -164,6 +252,7 @@ impl<F: Filesystem> Session<F> {
 
     /// Serves until the mount is gone.
     pub fn serve(&self) -> Result<(), SessionError> {
+        fault::install();
         let result = if self.shared.config.single_threaded {
             self.serve_alone()
         } else {
@@ -177,7 +266,10 @@ impl<F: Filesystem> Session<F> {
     fn serve_alone(&self) -> Result<(), SessionError> {
         let shared = &self.shared;
         shared.fs.thread_started();
-        let Some(mut server) = shared.first.lock().unwrap().take() else { return Ok(()) };
+        let connection = shared.device(0)?;
+        let Some(mut server) = shared.server(0, connection) else { return Ok(()) };
+        server.enter();
+        server.finish_deferred(shared);
         while server.receive()? {
             server.handle(shared);
         }
@@ -186,9 +278,35 @@ impl<F: Filesystem> Session<F> {
 }
 
 impl<F: Filesystem> Shared<F> {
-    /// What one thread needs to serve `connection`, its clone of the device.
-    fn server(&self, connection: Connection) -> Result<Server, SessionError> {
-        Server::new(connection, self.negotiated.max_data(), self.config.spin)
+    /// What one thread needs to serve: slot `index`, if it is free, and `connection`, its clone
+    /// of the device.
+    fn server(&self, index: usize, connection: Connection) -> Option<Server> {
+        let slot = self.slots.take(index)?;
+        let patience = Patience::new(self.config.spin);
+        Some(Server { connection, slot, length: 0, patience })
+    }
+
+    /// The device that slot `index` reads: the mount's own for the first, so that one is enough,
+    /// else a clone, which an earlier worker may have made.
+    fn device(&self, index: usize) -> Result<Connection, SessionError> {
+        let journal = self.slots.journal(index);
+        if let Some(device) = journal.device() {
+            return Ok(Connection::new(device));
+        }
+        if index == 0 || self.config.one_device {
+            journal.set_device(self.connection.device());
+            return Ok(self.connection);
+        }
+        let failed = |errno| SessionError::Device { what: "cloning", errno };
+        let connection = self.connection.clone_device().map_err(failed)?;
+        let record = index as u32;
+        if let Err(errno) = self.fds.begin(connection.device(), Kind::Device, record) {
+            connection.device().close();
+            return Err(failed(errno));
+        }
+        journal.set_device(connection.device());
+        self.fds.keep(connection.device(), Kind::Device, record);
+        Ok(connection)
     }
 }
 
@@ -197,16 +315,15 @@ struct Server {
     connection: Connection,
     slot: Slot,
     length: usize,
-    /// Directory entries of the reply under way.
-    entries: Vec<u8>,
     patience: Patience,
 }
 
 impl Server {
-    fn new(connection: Connection, bytes: usize, spin: Duration) -> Result<Server, SessionError> {
-        let slot = Slot::new(bytes).map_err(|errno| SessionError::Memory { bytes, errno })?;
-        let patience = Patience::new(spin);
-        Ok(Server { connection, slot, length: 0, entries: Vec::new(), patience })
+    /// Makes the slot the calling thread's.
+    fn enter(&mut self) {
+        self.slot.fault_in();
+        journal::attach(Some(self.slot.journal()));
+        fault::accuse(self.slot.journal());
     }
 
     /// Waits for a request; false when the mount is gone.
@@ -233,11 +350,16 @@ impl Server {
 
     /// Answers the request in the slot.
     fn handle<F: Filesystem>(&mut self, shared: &Arc<Shared<F>>) {
-        let (bytes, room) = self.slot.parts(self.length);
+        let journal = self.slot.journal();
+        journal.carry_out();
+        let (bytes, data) = self.slot.parts(self.length);
         match decode::decode(bytes, &shared.negotiated.protocol) {
             Ok(request) => {
-                let buffers = dispatch::Buffers { data: room, entries: &mut self.entries };
-                dispatch::dispatch(shared, self.connection, &request, buffers);
+                if request.header.unique.is_resend() {
+                    shared.board.add(Cell::RecoveredResent, 1);
+                }
+                let place = dispatch::Place { connection: self.connection, journal, data };
+                dispatch::dispatch(shared, &request, place);
             }
             Err(error) => undecodable(shared, self.connection, &error),
         }

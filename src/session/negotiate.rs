@@ -5,12 +5,15 @@
 
 use std::fmt;
 
-use super::{Server, SessionConfig, SessionError};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::{SessionConfig, SessionError};
 use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::Filesystem;
-use crate::recovery::slot::Slot;
-use crate::sys;
+use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::table::Table;
+use crate::sys::{self, file};
 use crate::wire::decode::{self, Operation};
 use crate::wire::flags::InitFlags;
 use crate::wire::{InitReply, Protocol, Unique, abi, ops};
@@ -69,7 +72,60 @@ pub struct Negotiated {
     pub time_gran: u32,
 }
 
+/// The same, as the arena has it.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+struct Record {
+    flags: u64,
+    minor: u32,
+    kernel_minor: u32,
+    max_write: u32,
+    max_readahead: u32,
+    time_gran: u32,
+    max_pages: u16,
+    max_background: u16,
+    congestion_threshold: u16,
+    padding: [u16; 3],
+}
+
 impl Negotiated {
+    /// Keeps it for a process that gets the arena handed over.
+    pub(super) fn store(&self, arena: &Arena) -> Result<(), ArenaError> {
+        let record = Record {
+            flags: self.protocol.flags.bits(),
+            minor: self.protocol.minor,
+            kernel_minor: self.kernel_minor,
+            max_write: self.max_write,
+            max_readahead: self.max_readahead,
+            time_gran: self.time_gran,
+            max_pages: self.max_pages,
+            max_background: self.max_background,
+            congestion_threshold: self.congestion_threshold,
+            padding: [0; 3],
+        };
+        Table::new(arena, "session", 1, 1)?.insert(&record);
+        Ok(())
+    }
+
+    /// What was kept; `None`: INIT was never answered, or the record is damaged.
+    pub(super) fn load(arena: &Arena) -> Result<Option<Negotiated>, ArenaError> {
+        let table: Table<Record> = Table::new(arena, "session", 1, 1)?;
+        let negotiated = |record: Record| Negotiated {
+            protocol: Protocol {
+                minor: record.minor,
+                flags: InitFlags::from_bits_retain(record.flags),
+            },
+            kernel_minor: record.kernel_minor,
+            max_write: record.max_write,
+            max_readahead: record.max_readahead,
+            max_pages: record.max_pages,
+            max_background: record.max_background,
+            congestion_threshold: record.congestion_threshold,
+            time_gran: record.time_gran,
+        };
+        Ok(table.get(1).map(negotiated))
+    }
+
     /// The most data that one request or reply carries, in bytes.
     pub fn max_data(&self) -> usize {
         (self.max_write as usize).max(usize::from(self.max_pages) * page() as usize)
@@ -103,27 +159,28 @@ fn page() -> u32 {
     size.ok().flatten().and_then(|size| u32::try_from(size).ok()).unwrap_or(4096)
 }
 
-/// Reads INIT and answers it.
-pub(super) fn answer_init<F: Filesystem>(
+/// Reads INIT and answers it, once `prepare` has got ready for what was agreed on.
+pub(super) fn answer_init<F: Filesystem, T>(
     connection: Connection,
     fs: &F,
     config: &SessionConfig,
-) -> Result<(Negotiated, Server), SessionError> {
+    prepare: impl FnOnce(&Negotiated) -> Result<T, SessionError>,
+) -> Result<(Negotiated, T), SessionError> {
     let device = |what| move |errno| SessionError::Device { what, errno };
-    let mut slot = Slot::new(8192).map_err(device("buffer for"))?;
     if !sys::device::readable(connection.device(), INIT_TIMEOUT).map_err(device("polling"))? {
         return Err(SessionError::NoInit);
     }
+    // FUSE_MIN_READ_BUFFER: the kernel gives nothing to a reader with less room.
+    let mut bytes = [0; 8192];
     let length = loop {
-        match slot.receive(connection.device()) {
+        match file::read(connection.device(), &mut bytes) {
             Ok(length) => break length,
             Err(Errno::EINTR | Errno::ENOENT | Errno::EAGAIN) => {}
             Err(errno) => return Err(device("reading INIT from")(errno)),
         }
     };
-    let (bytes, _) = slot.parts(length);
     let before = Protocol { minor: abi::FUSE_KERNEL_MINOR_VERSION, flags: InitFlags::empty() };
-    let request = decode::decode(bytes, &before).map_err(|_| SessionError::NotInit)?;
+    let request = decode::decode(&bytes[..length], &before).map_err(|_| SessionError::NotInit)?;
     let Operation::Init(init) = request.operation else { return Err(SessionError::NotInit) };
     let unique = request.header.unique;
     if init.major != abi::FUSE_KERNEL_VERSION || init.minor < OLDEST_MINOR {
@@ -132,15 +189,15 @@ pub(super) fn answer_init<F: Filesystem>(
     }
     let negotiation = choose(fs, config, &init, max_pages_limit());
     let (reply, negotiated) = agree(&negotiation);
-    let first = match Server::new(connection, negotiated.max_data(), config.spin) {
-        Ok(first) => first,
+    let prepared = match prepare(&negotiated) {
+        Ok(prepared) => prepared,
         Err(error) => {
             let _ = connection.reply_error(unique, Errno::ENOMEM);
             return Err(error);
         }
     };
     send(connection, unique, &reply).map_err(device("answering INIT on"))?;
-    Ok((negotiated, first))
+    Ok((negotiated, prepared))
 }
 
 fn send(connection: Connection, unique: Unique, reply: &InitReply) -> Result<(), Errno> {

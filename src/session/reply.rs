@@ -10,26 +10,74 @@ use zerocopy::{Immutable, IntoBytes};
 
 use crate::Errno;
 use crate::channel::Connection;
-use crate::fs::{Filesystem, Result};
+use crate::fs::{Answer, Filesystem, Result};
+use crate::recovery::journal::Journal;
+use crate::wire::abi::fuse_write_out;
+use crate::wire::decode::Operation;
 use crate::wire::flags::ReleaseFlags;
-use crate::wire::{AttrReply, Entry, FileHandle, LockOwner, NodeId, Opened, Unique, ops};
+use crate::wire::{AttrReply, Entry, FileHandle, LockOwner, NodeId, Opened, Unique, encode, ops};
 
 /// Where one request's answer goes.
 #[derive(Clone, Copy)]
 pub(super) struct Responder {
     pub(super) connection: Connection,
     pub(super) unique: Unique,
+    /// Where the reply is stored before it is sent: see [`Responder::to`].
+    journal: Option<Journal>,
 }
 
 impl Responder {
+    /// An answer that a successor makes anew if it was not sent.
+    pub(super) fn new(connection: Connection, unique: Unique) -> Responder {
+        Responder { connection, unique, journal: None }
+    }
+
+    /// An answer to `operation`, in the slot of `journal`. What must not be carried out again is
+    /// stored before it is sent, that is, everything but mere reading.
+    pub(super) fn to(
+        connection: Connection,
+        unique: Unique,
+        operation: &Operation<'_>,
+        journal: Journal,
+    ) -> Responder {
+        let reads = matches!(
+            operation,
+            Operation::Getattr(_)
+                | Operation::Readlink(_)
+                | Operation::Read(_)
+                | Operation::Statfs(_)
+                | Operation::Fsync(_)
+                | Operation::Getxattr(_)
+                | Operation::Listxattr(_)
+                | Operation::Readdir(_)
+                | Operation::Fsyncdir(_)
+                | Operation::Getlk(_)
+                | Operation::Access(_)
+                | Operation::Bmap(_)
+                | Operation::Poll(_)
+                | Operation::Lseek(_)
+                | Operation::Syncfs(_)
+                | Operation::Statx(_)
+        );
+        Responder { connection, unique, journal: (!reads).then_some(journal) }
+    }
+
     /// Sends the answer; false when nobody waited for it.
     pub(super) fn send(self, result: Result<&[IoSlice<'_>]>) -> bool {
+        if let Some(journal) = self.journal {
+            self.store(journal, &result);
+        }
         let sent = match result {
             Ok(payload) => self.connection.reply(self.unique, payload),
             Err(error) => self.connection.reply_error(self.unique, error),
         };
         match sent {
-            Ok(()) => true,
+            Ok(()) => {
+                if let Some(journal) = self.journal {
+                    journal.sent();
+                }
+                true
+            }
             Err(Errno::ENOENT | Errno::ENODEV) => false,
             Err(errno) => {
                 // The kernel refused the message itself. The caller must not wait for ever.
@@ -38,6 +86,20 @@ impl Responder {
                 false
             }
         }
+    }
+
+    /// The whole message into the journal; nothing for a long one, which is a directory's
+    /// entries and lies in the slot already.
+    fn store(self, journal: Journal, result: &Result<&[IoSlice<'_>]>) {
+        let payload = result.unwrap_or_default();
+        let length = payload.iter().map(|part| part.len()).sum();
+        let header = encode::out_header(self.unique, result.err(), length);
+        let mut parts = [&[][..]; 4];
+        parts[0] = header.as_bytes();
+        for (part, slice) in parts[1..].iter_mut().zip(payload) {
+            *part = slice;
+        }
+        let _ = journal.done(&parts[..=payload.len()]) || journal.done(&[]);
     }
 
     pub(super) fn empty(self, result: Result<()>) {
@@ -86,6 +148,21 @@ impl Responder {
         {
             let ops::Release { fh, flags, release_flags, lock_owner } = unwanted(fh);
             fs.releasedir(node, &ops::Releasedir { fh, flags, release_flags, lock_owner });
+        }
+    }
+
+    /// The result of a request that a dead worker had carried out.
+    pub(super) fn answer<F: Filesystem>(self, fs: &F, node: NodeId, answer: Answer) {
+        match answer {
+            Answer::Entry(entry) => self.entry(fs, Ok(entry)),
+            Answer::Created(entry, opened) => self.created(fs, Ok((entry, opened))),
+            Answer::Opened(opened) => self.opened(fs, node, Ok(opened)),
+            Answer::Attr(reply) => self.attr(Ok(reply)),
+            Answer::Written(size) => {
+                self.fixed(Ok(fuse_write_out { size, padding: 0 }));
+            }
+            Answer::Empty => self.empty(Ok(())),
+            Answer::Failed(error) => self.empty(Err(error)),
         }
     }
 

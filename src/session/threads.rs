@@ -216,11 +216,22 @@ pub(super) fn serve<F: Filesystem>(shared: &Arc<Shared<F>>) -> Result<(), Sessio
     let pool = Arc::new(Pool {
         turns: Turns::new(),
         shared: shared.clone(),
-        max_threads,
+        max_threads: max_threads.min(shared.slots.count()),
         // The callers need CPUs too: a second reader on a machine of two makes all slower.
         max_turns: (cpus / 2).clamp(1, max_threads),
     });
-    pool.start_thread(&mut pool.turns.inner.lock().unwrap())?;
+    {
+        let mut inner = pool.turns.inner.lock().unwrap();
+        for _ in 0..shared.deferred.load(Ordering::Acquire) {
+            pool.start_thread(&mut inner, false)?;
+        }
+        if shared.slots.next_free().is_some() {
+            pool.start_thread(&mut inner, true)?;
+        } else {
+            // All of them finish something first.
+            inner.free += 1;
+        }
+    }
     watcher::watch(&pool);
     let (handles, error) = {
         let mut inner = pool.turns.inner.lock().unwrap();
@@ -238,31 +249,27 @@ pub(super) fn serve<F: Filesystem>(shared: &Arc<Shared<F>>) -> Result<(), Sessio
 }
 
 impl<F: Filesystem> Pool<F> {
-    /// Starts a thread that has a turn.
-    fn start_thread(self: &Arc<Self>, inner: &mut Inner) -> Result<(), SessionError> {
-        let device = |errno| SessionError::Device { what: "cloning", errno };
-        // The first thread uses the mount's own descriptor, so that one is enough.
-        let connection = match inner.threads.len() {
-            0 => self.shared.connection,
-            _ => self.shared.connection.clone_device().map_err(device)?,
-        };
-        let first = self.shared.first.lock().unwrap().take();
-        let server = first.map_or_else(|| self.shared.server(connection), Ok)?;
+    /// Starts a thread on a free slot. `turn`: it may read the device; else it finishes what a dead
+    /// worker has left in the slot, and then waits for a turn.
+    fn start_thread(self: &Arc<Self>, inner: &mut Inner, turn: bool) -> Result<(), SessionError> {
+        let failed =
+            || SessionError::Device { what: "starting a thread for", errno: crate::Errno::EAGAIN };
+        let slot = self.shared.slots.next_free().ok_or_else(failed)?;
+        let connection = self.shared.device(slot)?;
+        let server = self.shared.server(slot, connection).ok_or_else(failed)?;
         let thread = Arc::new(Thread::default());
         let (pool, own) = (self.clone(), thread.clone());
         let handle = std::thread::Builder::new()
-            .name(format!("serve-{}", inner.threads.len()))
-            .spawn(move || pool.run(&own, server))
-            .map_err(|_| SessionError::Device {
-                what: "starting a thread for",
-                errno: crate::Errno::EAGAIN,
-            })?;
+            .name(format!("serve-{slot}"))
+            .spawn(move || pool.run(&own, server, turn))
+            .map_err(|_| failed())?;
         inner.threads.push(thread);
         inner.handles.push(handle);
         Ok(())
     }
 
-    fn run(self: &Arc<Self>, thread: &Arc<Thread>, server: Server) {
+    fn run(self: &Arc<Self>, thread: &Arc<Thread>, mut server: Server, turn: bool) {
+        server.enter();
         thread.id.store(process::thread_id().as_raw(), Ordering::Relaxed);
         self.shared.fs.thread_started();
         let (pool, own): (Weak<Self>, _) = (Arc::downgrade(self), thread.clone());
@@ -274,12 +281,24 @@ impl<F: Filesystem> Pool<F> {
                 pool.pass_turn();
             }
         })));
-        let result = self.serve_requests(thread, server);
+        let result = self.serve_requests(thread, server, turn);
         YIELD.set(None);
         self.turns.end(result.err());
     }
 
-    fn serve_requests(&self, thread: &Thread, mut server: Server) -> Result<(), SessionError> {
+    fn serve_requests(
+        &self,
+        thread: &Thread,
+        mut server: Server,
+        turn: bool,
+    ) -> Result<(), SessionError> {
+        if !turn {
+            thread.state.store(HANDED_OVER, Ordering::Release);
+            server.finish_deferred(&self.shared);
+            if !self.turns.next(thread) {
+                return Ok(());
+            }
+        }
         while server.receive()? {
             thread.begin();
             self.turns.stir();
@@ -300,7 +319,7 @@ impl<F: Filesystem> Pool<F> {
             return;
         }
         let started = inner.threads.len() < self.max_threads && {
-            let result = self.start_thread(&mut inner);
+            let result = self.start_thread(&mut inner, true);
             if let Err(error) = &result {
                 tracing::warn!("one thread fewer than wanted: {error}");
             }

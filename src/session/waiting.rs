@@ -9,90 +9,107 @@
 //! ids are remembered for a while; ids are never used twice, so one that nobody asks for
 //! does no harm.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use nix::unistd::Pid;
 
 use super::Shared;
+use super::parked::{MAX_WAITING, Parked, Parking};
 use super::reply::Responder;
 use crate::Errno;
+use crate::channel::Connection;
 use crate::fs::{Context, Filesystem};
+use crate::recovery::arena::{Arena, ArenaError};
 use crate::sys::process;
 use crate::wire::{NodeId, Unique, ops};
 
-/// More locks than this do not wait: ENOLCK.
-const MAX_WAITING: usize = 4096;
 /// How often a thread is woken, a millisecond apart. One that still waits does so where no
 /// signal reaches it, on a network file system.
 const MAX_SIGNALS: usize = 100;
-/// How many early INTERRUPTs are remembered.
-const MAX_EARLY: usize = 1024;
 
-#[derive(Default)]
 pub(super) struct Waiting {
-    inner: Mutex<Inner>,
+    inner: Mutex<HashMap<Unique, Waiter>>,
     /// Somebody stopped waiting.
     changed: Condvar,
-}
-
-#[derive(Default)]
-struct Inner {
-    waiters: HashMap<Unique, Waiter>,
-    early: VecDeque<Unique>,
+    parking: Parking,
 }
 
 #[derive(Default)]
 struct Waiter {
+    /// Its record; 0: it has not begun to wait.
+    parked: u64,
     thread: Option<Pid>,
     interrupted: bool,
 }
 
 impl Waiting {
+    pub(super) fn new(arena: &Arena) -> Result<Waiting, ArenaError> {
+        let parking = Parking::new(arena)?;
+        Ok(Waiting { inner: Mutex::default(), changed: Condvar::new(), parking })
+    }
+
     fn enter(&self, unique: Unique) -> Result<(), Errno> {
         let mut inner = self.inner.lock().unwrap();
-        if inner.waiters.len() >= MAX_WAITING {
+        if inner.len() >= MAX_WAITING as usize {
             return Err(Errno::ENOLCK);
         }
-        let interrupted = inner.early.contains(&unique);
-        inner.waiters.insert(unique, Waiter { thread: None, interrupted });
+        let interrupted = self.parking.was_early(unique);
+        inner.insert(unique, Waiter { interrupted, ..Waiter::default() });
         Ok(())
     }
 
     fn leave(&self, unique: Unique) {
-        self.inner.lock().unwrap().waiters.remove(&unique);
+        self.inner.lock().unwrap().remove(&unique);
         self.changed.notify_all();
+    }
+
+    /// Whether this is a request that waits already, sent once more: its answer goes there.
+    fn is_known(&self, connection: Connection, unique: Unique) -> bool {
+        let inner = self.inner.lock().unwrap();
+        let Some(waiter) = inner.get(&unique.base()) else { return false };
+        self.parking.resent(waiter.parked, connection, unique);
+        true
+    }
+
+    /// Leaves the slot: from here on the record stands for the request.
+    fn park(&self, parked: &Parked) -> Option<u64> {
+        let mut inner = self.inner.lock().unwrap();
+        let waiter = inner.get_mut(&parked.unique().base())?;
+        waiter.parked = self.parking.insert(parked)?;
+        if waiter.interrupted {
+            self.parking.interrupt(waiter.parked);
+        }
+        Some(waiter.parked)
     }
 
     /// Names the calling thread as the one that waits; false when it need not begin.
     fn begin(&self, unique: Unique) -> bool {
         let mut inner = self.inner.lock().unwrap();
-        inner.waiters.get_mut(&unique).is_some_and(|waiter| {
+        inner.get_mut(&unique).is_some_and(|waiter| {
             waiter.thread = Some(process::thread_id());
             !waiter.interrupted
         })
     }
 
     fn is_interrupted(&self, unique: Unique) -> bool {
-        self.inner.lock().unwrap().waiters.get(&unique).is_none_or(|waiter| waiter.interrupted)
+        self.inner.lock().unwrap().get(&unique).is_none_or(|waiter| waiter.interrupted)
     }
 
     /// INTERRUPT: ends the wait of `unique`, now or as soon as it begins.
     pub(super) fn interrupt(&self, unique: Unique) {
         let unique = unique.base();
         let mut inner = self.inner.lock().unwrap();
-        let Some(waiter) = inner.waiters.get_mut(&unique) else {
-            if inner.early.len() >= MAX_EARLY {
-                inner.early.pop_front();
-            }
-            inner.early.push_back(unique);
+        let Some(waiter) = inner.get_mut(&unique) else {
+            self.parking.note_early(unique);
             return;
         };
         waiter.interrupted = true;
+        self.parking.interrupt(waiter.parked);
         let Some(thread) = waiter.thread else { return };
         for _ in 0..MAX_SIGNALS {
-            if !inner.waiters.contains_key(&unique) || process::wake(thread).is_err() {
+            if !inner.contains_key(&unique) || process::wake(thread).is_err() {
                 return;
             }
             inner = self.changed.wait_timeout(inner, Duration::from_millis(1)).unwrap().0;
@@ -101,8 +118,46 @@ impl Waiting {
 
     /// The mount is gone: nobody needs to wait any more.
     pub(super) fn interrupt_all(&self) {
-        let all: Vec<Unique> = self.inner.lock().unwrap().waiters.keys().copied().collect();
+        let all: Vec<Unique> = self.inner.lock().unwrap().keys().copied().collect();
         all.into_iter().for_each(|unique| self.interrupt(unique));
+    }
+
+    /// Takeover, first half: knows again who waits.
+    pub(super) fn remember(&self) {
+        let mut inner = self.inner.lock().unwrap();
+        for (id, parked) in self.parking.all() {
+            let interrupted = parked.is_interrupted();
+            inner.insert(parked.unique().base(), Waiter { parked: id, thread: None, interrupted });
+        }
+    }
+
+    /// Takeover, second half: lets them wait again.
+    pub(super) fn wait_again<F: Filesystem>(&self, shared: &Arc<Shared<F>>) {
+        let waiting: Vec<u64> = {
+            let inner = self.inner.lock().unwrap();
+            inner.values().map(|waiter| waiter.parked).filter(|parked| *parked != 0).collect()
+        };
+        for parked in waiting {
+            start(shared, parked);
+        }
+    }
+
+    /// Sends the result of a parked request and lets it go.
+    fn answer(&self, id: u64, result: Result<(), Errno>) {
+        self.parking.note_result(id, result);
+        while let Some(parked) = self.parking.get(id) {
+            Responder::new(parked.connection(), parked.unique()).empty(result);
+            let mut inner = self.inner.lock().unwrap();
+            let now = self.parking.get(id);
+            if now.is_some_and(|now| now.unique() != parked.unique()) {
+                // Sent once more meanwhile: the kernel waits for the answer to that one.
+                continue;
+            }
+            self.parking.remove(id);
+            inner.remove(&parked.unique().base());
+            break;
+        }
+        self.changed.notify_all();
     }
 }
 
@@ -114,6 +169,9 @@ pub(super) fn setlkw<F: Filesystem>(
     node: NodeId,
     op: ops::Setlk,
 ) {
+    if shared.waiting.is_known(responder.connection, cx.unique) {
+        return;
+    }
     let unique = cx.unique.base();
     let tried = match shared.waiting.enter(unique) {
         Ok(()) => shared.fs.setlk(&cx, node, &op),
@@ -123,32 +181,38 @@ pub(super) fn setlkw<F: Filesystem>(
         shared.waiting.leave(unique);
         return responder.empty(tried);
     }
-    let for_thread = shared.clone();
-    let spawned =
-        std::thread::Builder::new().name("lock".into()).stack_size(64 << 10).spawn(move || {
-            let result = wait(&for_thread, &cx, node, &op);
-            // First the answer: the interrupter may stop only when it is out.
-            responder.empty(result);
-            for_thread.waiting.leave(unique);
-        });
-    if spawned.is_err() {
-        shared.waiting.leave(unique);
-        responder.empty(Err(Errno::ENOLCK));
+    match shared.waiting.park(&Parked::new(responder.connection, &cx, node, &op)) {
+        Some(parked) => start(shared, parked),
+        None => {
+            shared.waiting.leave(unique);
+            responder.empty(Err(Errno::ENOLCK));
+        }
     }
 }
 
-fn wait<F: Filesystem>(
-    shared: &Shared<F>,
-    cx: &Context,
-    node: NodeId,
-    op: &ops::Setlk,
-) -> Result<(), Errno> {
-    let unique = cx.unique.base();
+/// Starts the thread that waits for a parked lock.
+fn start<F: Filesystem>(shared: &Arc<Shared<F>>, id: u64) {
+    let for_thread = shared.clone();
+    let wait = move || {
+        let waiting = &for_thread.waiting;
+        let Some(parked) = waiting.parking.get(id) else { return };
+        // It may have been answered by a worker that died behind it.
+        let result = parked.result().unwrap_or_else(|| wait(&for_thread, &parked));
+        waiting.answer(id, result);
+    };
+    let spawned = std::thread::Builder::new().name("lock".into()).stack_size(64 << 10).spawn(wait);
+    if spawned.is_err() {
+        shared.waiting.answer(id, Err(Errno::ENOLCK));
+    }
+}
+
+fn wait<F: Filesystem>(shared: &Shared<F>, parked: &Parked) -> Result<(), Errno> {
+    let (unique, cx) = (parked.unique().base(), parked.cx());
     if !shared.waiting.begin(unique) {
         return Err(Errno::EINTR);
     }
     loop {
-        match shared.fs.setlkw(cx, node, op) {
+        match shared.fs.setlkw(&cx, parked.node(), &parked.op()) {
             Err(Errno::EINTR) if !shared.waiting.is_interrupted(unique) => {}
             result => return result,
         }
@@ -157,12 +221,21 @@ fn wait<F: Filesystem>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::parked::MAX_EARLY;
     use super::*;
+    use crate::sys::Fd;
+    use crate::wire::flags::LockFlags;
+    use crate::wire::ops::FileLock;
+    use crate::wire::{FileHandle, LockOwner};
     use std::sync::atomic::{AtomicBool, Ordering};
+
+    fn waiting() -> Waiting {
+        Waiting::new(&Arena::create().unwrap()).unwrap()
+    }
 
     #[test]
     fn an_early_interrupt_is_remembered() {
-        let waiting = Waiting::default();
+        let waiting = waiting();
         waiting.interrupt(Unique(7));
         waiting.enter(Unique(7)).unwrap();
         assert!(!waiting.begin(Unique(7)));
@@ -171,15 +244,48 @@ mod tests {
     }
 
     #[test]
-    fn early_interrupts_are_bounded() {
-        let waiting = Waiting::default();
-        (0..5 * MAX_EARLY as u64).for_each(|n| waiting.interrupt(Unique(n)));
-        assert_eq!(waiting.inner.lock().unwrap().early.len(), MAX_EARLY);
+    fn early_interrupts_are_bounded_and_outlive_the_worker() {
+        let arena = Arena::create().unwrap();
+        let waiting = Waiting::new(&arena).unwrap();
+        (1..=5 * MAX_EARLY as u64).for_each(|n| waiting.interrupt(Unique(n)));
+        let successor = Waiting::new(&arena).unwrap();
+        assert!(!successor.parking.was_early(Unique(4 * MAX_EARLY as u64)));
+        assert!(successor.parking.was_early(Unique(4 * MAX_EARLY as u64 + 1)));
+        assert!(successor.parking.was_early(Unique(5 * MAX_EARLY as u64)));
+    }
+
+    #[test]
+    fn who_waits_is_known_to_the_successor() {
+        let arena = Arena::create().unwrap();
+        let cx = Context { unique: Unique(7), uid: 1, gid: 2, pid: 3 };
+        let lk = FileLock { start: 10, end: 20, typ: 1, pid: 3 };
+        let (fh, owner, lk_flags) = (FileHandle(5), LockOwner(6), LockFlags::empty());
+        let op = ops::Setlk { fh, owner, lk, lk_flags };
+        let connection = Connection::new(Fd::from_number(1000));
+        let waiting = Waiting::new(&arena).unwrap();
+        waiting.enter(Unique(7)).unwrap();
+        let id = waiting.park(&Parked::new(connection, &cx, NodeId(9), &op)).unwrap();
+        waiting.interrupt(Unique(7));
+
+        let successor = Waiting::new(&arena).unwrap();
+        successor.remember();
+        let parked = successor.parking.get(id).unwrap();
+        assert_eq!((parked.node(), parked.op(), parked.cx().pid), (NodeId(9), op, 3));
+        assert!(!successor.begin(Unique(7)), "interrupted before its worker died");
+        let again = Connection::new(Fd::from_number(1001));
+        assert!(successor.is_known(again, Unique(1 << 63 | 7)));
+        assert!(!successor.is_known(again, Unique(8)));
+        let parked = successor.parking.get(id).unwrap();
+        assert_eq!(parked.connection().device().number(), 1001);
+        assert!(parked.unique().is_resend());
+        successor.answer(id, Ok(()));
+        assert!(successor.parking.all().is_empty());
+        assert!(!successor.is_known(again, Unique(7)));
     }
 
     #[test]
     fn a_resent_interrupt_names_the_same_request() {
-        let waiting = Waiting::default();
+        let waiting = waiting();
         waiting.interrupt(Unique(1 << 63 | 9));
         waiting.enter(Unique(9)).unwrap();
         assert!(!waiting.begin(Unique(9)));
@@ -188,7 +294,7 @@ mod tests {
     #[test]
     fn the_waiting_thread_is_woken_whenever_the_signal_comes() {
         process::install_wake_handler().unwrap();
-        static WAITING: std::sync::LazyLock<Waiting> = std::sync::LazyLock::new(Waiting::default);
+        static WAITING: std::sync::LazyLock<Waiting> = std::sync::LazyLock::new(waiting);
         static BEGUN: AtomicBool = AtomicBool::new(false);
         let unique = Unique(1);
         WAITING.enter(unique).unwrap();

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::threads::{BUSY, Inner, Pool, READING, WHAT};
 use crate::fs::Filesystem;
-use crate::sys::device;
+use crate::sys::{device, file};
 
 /// How often it looks.
 const TICK: Duration = Duration::from_millis(5);
@@ -105,7 +105,7 @@ impl Watch {
 
 /// Whether a thread of this process is asleep, in the kernel's words S or D.
 fn sleeps(thread: i32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/self/task/{thread}/stat"));
+    let stat = std::fs::read_to_string(file::proc_self(&format!("task/{thread}/stat")));
     // The name before the state may hold anything but ends with the last parenthesis.
     let state = stat.ok().and_then(|text| Some(text.rsplit_once(") ")?.1.chars().next()));
     matches!(state.flatten(), None | Some('S' | 'D'))

@@ -6,7 +6,7 @@
 use std::io::IoSlice;
 use std::os::fd::AsRawFd;
 
-use super::{Fd, OpFd, check, length};
+use super::{Fd, check, length};
 use crate::Errno;
 
 #[repr(C)]
@@ -20,11 +20,6 @@ mod request {
     nix::ioctl_read!(clone, 229, 0, u32);
     nix::ioctl_write_ptr!(backing_open, 229, 1, super::BackingMap);
     nix::ioctl_write_ptr!(backing_close, 229, 2, u32);
-}
-
-/// Opens /dev/fuse: a descriptor that is not yet part of a connection.
-pub fn open() -> Result<OpFd, Errno> {
-    super::file::openat(Fd::CWD, c"/dev/fuse", libc::O_RDWR, 0)
 }
 
 /// Makes `new`, a freshly opened /dev/fuse, a further queue of the connection of `device`.

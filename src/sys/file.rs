@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 use std::mem::MaybeUninit;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::fcntl::{AtFlags, FallocateFlags, OFlag};
 use nix::sys::stat::Mode;
@@ -20,16 +21,40 @@ pub fn openat(dir: Fd, name: &CStr, flags: i32, mode: u32) -> Result<OpFd, Errno
     Ok(OpFd::new(Fd::from_owned(fd)))
 }
 
-/// Writes `/proc/self/fd/N` and calls `f` with it.
+/// Whether every thread's working directory is this process's `/proc/self/fd`.
+static IN_PROC: AtomicBool = AtomicBool::new(false);
+
+/// Makes `proc`, an open `/proc/self/fd`, the working directory, so that inodes are reached by
+/// names relative to it: without /proc in the mount namespace, and a third faster (measured on
+/// Linux 6.18: an open 2.8 us in place of 3.8, a getxattr 2.0 in place of 3.1; openat with a
+/// descriptor of the directory saves no more, and the calls for attributes have no such form).
+///
+/// For a process that has one thread, and whose threads will never change the directory: the
+/// worker's filter refuses chdir(2) and fchdir(2). A child made by fork(2) has other descriptors
+/// and must not use this.
+pub fn enter_proc(proc: Fd) -> Result<(), Errno> {
+    nix::unistd::fchdir(proc)?;
+    IN_PROC.store(true, Ordering::Relaxed);
+    Ok(())
+}
+
+/// Writes `/proc/self/fd/N`, or `N` after [`enter_proc`], and calls `f` with it.
 ///
 /// The magic link leads to the very inode, whatever its name is now, and the call
 /// behind it does not follow the inode itself when that is a symbolic link.
 pub fn with_proc_path<T>(fd: Fd, f: impl FnOnce(&CStr) -> T) -> T {
     use std::io::Write;
     let mut buf = [0u8; 32];
+    let directory = if IN_PROC.load(Ordering::Relaxed) { "" } else { "/proc/self/fd/" };
     // The buffer is longer than any number, and its last byte stays 0.
-    let _ = write!(&mut buf[..31], "/proc/self/fd/{}", fd.number());
+    let _ = write!(&mut buf[..31], "{directory}{}", fd.number());
     f(CStr::from_bytes_until_nul(&buf).unwrap_or(c""))
+}
+
+/// The path of `name` in `/proc/self`, where that is or is not in the mount namespace.
+pub fn proc_self(name: &str) -> String {
+    let directory = if IN_PROC.load(Ordering::Relaxed) { ".." } else { "/proc/self" };
+    format!("{directory}/{name}")
 }
 
 /// Opens the file behind an O_PATH descriptor. `flags` has no O_NOFOLLOW.

@@ -47,6 +47,21 @@ impl Handle {
         Ok(Handle { kind: raw.kind, bytes: raw.handle[..length].into() })
     }
 
+    /// The handle of this kind with these bytes, as [`Handle::of`] gave them.
+    pub fn new(kind: i32, bytes: &[u8]) -> Handle {
+        Handle { kind, bytes: bytes[..bytes.len().min(MAX_HANDLE)].into() }
+    }
+
+    /// Its kind, which only its file system understands.
+    pub fn kind(&self) -> i32 {
+        self.kind
+    }
+
+    /// Its bytes, up to 128.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// Opens it; `mount` is any descriptor on the handle's file system, not O_PATH.
     pub fn open(&self, mount: Fd, flags: i32) -> Result<OpFd, Errno> {
         let mut raw =

@@ -6,9 +6,12 @@
 //! nix; the rest goes to libc, each block with the invariant that makes it right.
 #![allow(unsafe_code)]
 
+pub mod clone;
+pub mod confine;
 pub mod creds;
 pub mod device;
 pub mod dir;
+pub mod fault;
 pub mod fd;
 pub mod file;
 pub mod handle;

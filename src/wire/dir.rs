@@ -1,27 +1,40 @@
 //! Entries of a directory in the kernel's form: records of 8-byte multiples, one after the other.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use zerocopy::{FromBytes, IntoBytes};
 
 use super::NodeId;
 use super::abi::{fuse_dirent, fuse_direntplus, fuse_entry_out};
 use super::encode::Entry;
 
-/// Entries of a directory, appended to a vector up to a limit: the answer to READDIR (`push`) or
+/// Entries of a directory, one behind the other in a buffer: the answer to READDIR (`push`) or
 /// READDIRPLUS (`push_plus`).
 ///
 /// An answer without entries means the end of the directory. If the very first entry does not
 /// fit, the answer is EINVAL instead.
 #[derive(Debug)]
 pub struct DirBuffer<'a> {
-    buf: &'a mut Vec<u8>,
-    end: usize,
+    buf: &'a mut [u8],
+    length: usize,
+    published: Option<&'a AtomicU64>,
 }
 
 impl<'a> DirBuffer<'a> {
-    /// Appends at most `limit` bytes to `buf`. It does not allocate if `buf` has that capacity.
-    pub const fn new(buf: &'a mut Vec<u8>, limit: usize) -> Self {
-        let end = buf.len().saturating_add(limit);
-        Self { buf, end }
+    /// Fills `buf` and no more.
+    pub const fn new(buf: &'a mut [u8]) -> Self {
+        Self { buf, length: 0, published: None }
+    }
+
+    /// The same; behind each whole entry its end is stored in `published`, for whoever has to
+    /// finish the answer if this process dies.
+    pub const fn publishing(buf: &'a mut [u8], published: &'a AtomicU64) -> Self {
+        Self { buf, length: 0, published: Some(published) }
+    }
+
+    /// Bytes filled so far.
+    pub const fn length(&self) -> usize {
+        self.length
     }
 
     /// Adds an entry: `off` is where the entry after it is found, `typ` a `DT_*`. `false`: it does
@@ -51,14 +64,22 @@ impl<'a> DirBuffer<'a> {
         let entry = entry.map_or(&[][..], IntoBytes::as_bytes);
         let len = (entry.len() + size_of::<fuse_dirent>() + name.len()).next_multiple_of(8);
         let Ok(namelen) = u32::try_from(name.len()) else { return false };
-        let Some(after) = self.buf.len().checked_add(len).filter(|after| *after <= self.end) else {
+        let Some(room) = self.buf.get_mut(self.length..).and_then(|rest| rest.get_mut(..len))
+        else {
             return false;
         };
         let dirent = fuse_dirent { ino, off, namelen, r#type: typ.into() };
-        self.buf.extend_from_slice(entry);
-        self.buf.extend_from_slice(dirent.as_bytes());
-        self.buf.extend_from_slice(name);
-        self.buf.resize(after, 0);
+        let mut rest = room;
+        for part in [entry, dirent.as_bytes(), name] {
+            let (place, behind) = rest.split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = behind;
+        }
+        rest.fill(0);
+        self.length += len;
+        if let Some(published) = self.published {
+            published.store(self.length as u64, Ordering::Release);
+        }
         true
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! *Changes* says whether the operation may change the lower tree, that is, whether it has to go
 //! through the journal. *Repeat* says how a takeover finishes an operation that a dead worker had
-//! begun ([`Repeat`]).
+//! begun ([`Repeat`]); the decisions themselves are in [`decide`](crate::recovery::decide).
 //!
 //! | opcode | number | reply | changes | repeat |
 //! | --- | --- | --- | --- | --- |
@@ -18,7 +18,7 @@
 //! | RMDIR | 11 | yes | yes | ProbeGone |
 //! | RENAME | 12 | yes | yes | ProbeRename |
 //! | LINK | 13 | yes | yes | ProbeLink |
-//! | OPEN | 14 | yes | yes | Truncate |
+//! | OPEN | 14 | yes | yes | Absolute |
 //! | READ | 15 | yes | no | Again |
 //! | WRITE | 16 | yes | yes | Absolute |
 //! | STATFS | 17 | yes | no | Again |
@@ -42,7 +42,7 @@
 //! | INTERRUPT | 36 | no | no | Drop |
 //! | BMAP | 37 | yes | no | Again |
 //! | DESTROY | 38 | yes | no | Never |
-//! | IOCTL | 39 | yes | yes | Once |
+//! | IOCTL | 39 | yes | yes | Absolute |
 //! | POLL | 40 | yes | no | Again |
 //! | NOTIFY_REPLY | 41 | no | no | Drop |
 //! | BATCH_FORGET | 42 | no | no | Progress |
@@ -70,28 +70,26 @@ use std::fmt;
 pub enum Repeat {
     /// Do it again: nothing changes by it, or the second time changes nothing more.
     Again,
-    /// Do it again: positions and values are absolute. FALLOCATE that collapses or inserts a range
-    /// shifts what follows: there the recorded size decides.
+    /// Do it again: positions and values are absolute, O_TRUNC included. FALLOCATE does not move
+    /// data: the kernel asks for no such mode. Where the lower file appends, its recorded size
+    /// says how much of a WRITE is left. IOCTLs set flags and the like; a file system that serves
+    /// others has to tell them apart itself.
     Absolute,
-    /// Open again; O_TRUNC has happened if the file is empty now and was not.
-    Truncate,
-    /// The name was absent: present now with matching type, owner and birth time means done.
+    /// The name is there, with matching type and owner, and not older than the request: done.
     ProbeName,
-    /// The name was there: gone now, or naming another inode, means done.
+    /// The name is gone: done.
     ProbeGone,
-    /// The source gone and the target the recorded inode means done; RENAME_EXCHANGE compares
-    /// both.
+    /// The source gone and the target there means done. RENAME_EXCHANGE and RENAME_WHITEOUT leave
+    /// a source behind: another inode than the recorded one means done.
     ProbeRename,
     /// The new name naming the source inode means done.
     ProbeLink,
-    /// Compare with the recorded value: still the old one means not done.
+    /// Compare with whether it was there: an attribute created or removed means done.
     CompareXattr,
     /// Make another nameless file: the first one, if it was made, vanishes with its descriptor.
     Nameless,
     /// Counted down in the slot: what is left is applied.
     Progress,
-    /// Cannot be told from the lower tree: not repeated, answered EIO.
-    Once,
     /// Dropped: it was about something that ended with the worker, and nobody waits for a reply.
     Drop,
     /// Does not reach a worker: the supervisor handles it.
@@ -166,7 +164,7 @@ opcodes! {
     FUSE_RMDIR = 11, "RMDIR", true, true, ProbeGone;
     FUSE_RENAME = 12, "RENAME", true, true, ProbeRename;
     FUSE_LINK = 13, "LINK", true, true, ProbeLink;
-    FUSE_OPEN = 14, "OPEN", true, true, Truncate;
+    FUSE_OPEN = 14, "OPEN", true, true, Absolute;
     FUSE_READ = 15, "READ", true, false, Again;
     FUSE_WRITE = 16, "WRITE", true, true, Absolute;
     FUSE_STATFS = 17, "STATFS", true, false, Again;
@@ -190,7 +188,7 @@ opcodes! {
     FUSE_INTERRUPT = 36, "INTERRUPT", false, false, Drop;
     FUSE_BMAP = 37, "BMAP", true, false, Again;
     FUSE_DESTROY = 38, "DESTROY", true, false, Never;
-    FUSE_IOCTL = 39, "IOCTL", true, true, Once;
+    FUSE_IOCTL = 39, "IOCTL", true, true, Absolute;
     FUSE_POLL = 40, "POLL", true, false, Again;
     FUSE_NOTIFY_REPLY = 41, "NOTIFY_REPLY", false, false, Drop;
     FUSE_BATCH_FORGET = 42, "BATCH_FORGET", false, false, Progress;

@@ -1,6 +1,10 @@
 //! The program as its users call it: every error has its exit code and its one line, nothing is
 //! left mounted, and nothing hangs.
 
+#[path = "../common/mod.rs"]
+mod common;
+
+mod doctor;
 mod helper;
 mod mount;
 mod umount;

@@ -123,6 +123,7 @@ pub(crate) struct Mount {
     /// What `-v` printed.
     pub(crate) report: String,
     arguments: Vec<String>,
+    killed: bool,
 }
 
 impl Mount {
@@ -155,7 +156,7 @@ impl Mount {
         let mut server = command.spawn().unwrap();
         let report = read_report(&mut server);
         let arguments = arguments.iter().map(|argument| argument.to_string()).collect();
-        let mount = Mount { place, server, report, arguments };
+        let mount = Mount { place, server, report, arguments, killed: false };
         assert!(mount.report.contains("flags: "), "not mounted: {}", mount.log());
         mount
     }
@@ -188,6 +189,11 @@ impl Mount {
     /// The server's process id.
     pub(crate) fn pid(&self) -> u32 {
         self.server.id()
+    }
+
+    /// The test ends the server itself: how it ended is no failure.
+    pub(crate) fn expect_killed(&mut self) {
+        self.killed = true;
     }
 
     /// What the server wrote to stderr.
@@ -230,7 +236,11 @@ impl Drop for Mount {
         let status = self.server.wait().unwrap();
         if !std::thread::panicking() {
             assert!(ended, "the server goes on after the unmount");
-            assert!(status.success(), "the server ended with {status}: {}", self.log());
+            assert!(
+                status.success() || self.killed,
+                "the server ended with {status}: {}",
+                self.log()
+            );
         }
     }
 }

@@ -37,7 +37,7 @@ impl Place {
         std::thread::spawn(move || {
             if ended.recv_timeout(TEST_LIMIT) == Err(RecvTimeoutError::Timeout) {
                 eprintln!("no end after {TEST_LIMIT:?}: ending the servers of the test");
-                servers(&watched).into_iter().for_each(end);
+                end_all(&watched);
             }
         });
         Place { root, watchdog: Some(watchdog), _dir: dir }
@@ -98,7 +98,7 @@ impl Drop for Place {
         self.unmount_all();
         let ended = wait_until(SOON, || self.servers().is_empty());
         let left = self.servers();
-        left.iter().copied().for_each(end);
+        end_all(&self.root);
         self.watchdog = None;
         let mounts = self.mounts();
         if !std::thread::panicking() {
@@ -121,9 +121,16 @@ fn servers(root: &Path) -> Vec<Pid> {
         .collect()
 }
 
-fn end(pid: Pid) {
-    // Ended by itself meanwhile.
-    let _ = kill(pid, Signal::SIGKILL);
+/// Ends them all, and those that take the place of others meanwhile.
+fn end_all(root: &Path) {
+    wait_until(SOON, || {
+        let left = servers(root);
+        for pid in &left {
+            // Ended by itself meanwhile.
+            let _ = kill(*pid, Signal::SIGKILL);
+        }
+        left.is_empty()
+    });
 }
 
 fn open_to_all(path: &Path, mode: u32) {

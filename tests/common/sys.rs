@@ -3,7 +3,7 @@
 
 use std::ffi::{CStr, CString, OsString, c_int, c_void};
 use std::fs::File;
-use std::os::fd::{AsRawFd, BorrowedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 
@@ -118,6 +118,22 @@ pub(crate) fn signal_thread(process: i32, thread: i32, signal: Signal) -> Result
     check(unsafe { libc::syscall(libc::SYS_tgkill, process, thread, signal as c_int) }).map(drop)
 }
 
+/// A process that stays the same one, whoever gets its number later: pidfd_open(2).
+pub(crate) fn pidfd(process: i32) -> Result<OwnedFd> {
+    // SAFETY: numbers only.
+    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, process, 0) })?;
+    // SAFETY: a new descriptor that nobody else knows.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd as i32) })
+}
+
+/// Sends `signal` to the process: pidfd_send_signal(2).
+pub(crate) fn signal_pidfd(process: &OwnedFd, signal: Signal) -> Result<()> {
+    let (fd, none) = (process.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+    // SAFETY: numbers, and no information to go with the signal.
+    let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, fd, signal as c_int, none, 0) };
+    check(sent).map(drop)
+}
+
 extern "C" fn nothing(_: c_int) {}
 
 /// Lets `signal` interrupt system calls and do nothing else.
@@ -132,6 +148,9 @@ pub(crate) struct Map {
     start: *mut u8,
     length: usize,
 }
+
+// SAFETY: memory of the whole process, not of one thread.
+unsafe impl Send for Map {}
 
 impl Map {
     /// Maps `length` bytes; `shared` writes go to the file.
@@ -181,6 +200,9 @@ impl Drop for Map {
 
 /// A directory stream of libc, with its positions.
 pub(crate) struct Stream(*mut libc::DIR);
+
+// SAFETY: libc's streams belong to no thread; whoever has it uses it alone.
+unsafe impl Send for Stream {}
 
 impl Stream {
     pub(crate) fn open(path: &Path) -> Result<Stream> {

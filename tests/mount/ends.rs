@@ -35,7 +35,7 @@ fn a_signal_ends_a_mount_in_use() {
     need_mounts!();
     let place = Place::new();
     fs::write(place.source().join("file"), "served").unwrap();
-    mount(&place, &[], 0);
+    mount(&place, &["--no-supervise"], 0);
     let open = fs::File::open(place.point().join("file")).unwrap();
     kill(place.servers()[0], Signal::SIGTERM).unwrap();
     nothing_left(&place);
@@ -66,7 +66,7 @@ fn unmounting() {
     need_mounts!();
     let place = Place::new();
     fs::write(place.source().join("file"), "served").unwrap();
-    mount(&place, &[], 0);
+    mount(&place, &["--no-supervise"], 0);
     let open = fs::File::open(place.point().join("file")).unwrap();
     let refused = umount(&place, &[]);
     assert_eq!(refused.status.code(), Some(32));
@@ -118,7 +118,7 @@ fn auto_unmount() {
     need_mounts!();
     for signal in [Signal::SIGKILL, Signal::SIGABRT, Signal::SIGTERM] {
         let place = Place::new();
-        mount(&place, &["-o", "auto_unmount"], 0);
+        mount(&place, &["--no-supervise", "-o", "auto_unmount"], 0);
         assert_eq!(place.servers().len(), 2, "the server, and who unmounts after it");
         kill(server(&place), signal).unwrap();
         nothing_left(&place);
@@ -129,7 +129,7 @@ fn auto_unmount() {
     }
     // Another mount that took the place meanwhile is left alone.
     let place = Place::new();
-    mount(&place, &["-o", "auto_unmount"], 0);
+    mount(&place, &["--no-supervise", "-o", "auto_unmount"], 0);
     let first = server(&place);
     assert!(umount(&place, &["--lazy"]).status.success());
     place.tmpfs(&place.point(), "size=1m");
@@ -142,7 +142,7 @@ fn auto_unmount() {
 fn a_dead_mount_is_in_the_way_until_it_is_taken_away() {
     need_mounts!();
     let place = Place::new();
-    mount(&place, &[], 0);
+    mount(&place, &["--no-supervise"], 0);
     kill(server(&place), Signal::SIGKILL).unwrap();
     assert!(wait_until(SOON, || place.servers().is_empty()));
     // The attributes of the root are trusted for a second.
@@ -160,10 +160,16 @@ fn a_dead_mount_is_in_the_way_until_it_is_taken_away() {
 #[test]
 fn without_descriptors_nothing_is_left() {
     need_mounts!();
+    // Supervised, a mount has 64 numbers of its own.
+    without_descriptors("--no-supervise", &mut (3..24));
+    without_descriptors("--sandbox", &mut (5..90).step_by(7));
+}
+
+fn without_descriptors(mode: &str, limits: &mut dyn Iterator<Item = u32>) {
     let (mut failed, mut mounted) = (0, 0);
-    for files in 3..24 {
+    for files in limits {
         let place = Place::new();
-        let script = format!("ulimit -n {files}; exec \"$0\" mount \"$1\" \"$2\"");
+        let script = format!("ulimit -n {files}; exec \"$0\" mount {mode} \"$1\" \"$2\"");
         let mut command = Command::new("sh");
         command.args(["-c", &script, FUSEX]).args([place.source(), place.point()]);
         let output = finish(&mut command);

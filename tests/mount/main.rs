@@ -63,15 +63,24 @@ fn text(bytes: &[u8]) -> String {
 #[test]
 fn in_the_background() {
     need_mounts!();
-    for options in [&[][..], &["-s"], &["-o", "allow_other"]] {
+    for (options, processes) in [
+        (&["--no-supervise"][..], 1),
+        (&["--no-supervise", "-s"], 1),
+        (&["--no-supervise", "-o", "allow_other"], 1),
+        // Supervisor, worker, standby and reserve.
+        (&[], 4),
+        (&["-s"], 4),
+    ] {
         let place = Place::new();
         fs::write(place.source().join("file"), "served").unwrap();
         let output = mount(&place, options, 0);
         assert_eq!((text(&output.stdout), text(&output.stderr)), (String::new(), String::new()));
         // At once, without waiting for anything.
         assert_eq!(fs::read_to_string(place.point().join("file")).unwrap(), "served");
-        let servers = place.servers();
-        assert_eq!(servers.len(), 1, "{servers:?}");
+        // The standbys start when the mount can be used.
+        assert!(wait_until(SOON, || place.servers().len() == processes), "{:?}", place.servers());
+        let mut servers = place.servers();
+        servers.sort();
         let process = format!("/proc/{}", servers[0]);
         assert_eq!(fs::read_link(format!("{process}/cwd")).unwrap(), Path::new("/"));
         for number in 0..3 {

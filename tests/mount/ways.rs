@@ -216,7 +216,7 @@ fn a_covered_directory_is_removed_without_asking_the_mount() {
     let inner = place.source().join("inner");
     fs::create_dir(&inner).unwrap();
     let mut command = Command::new("sh");
-    command.arg("-c").arg("ulimit -n 120 && exec \"$0\" \"$@\"").arg(FUSEX);
+    command.arg("-c").arg("ulimit -n 184 && exec \"$0\" \"$@\"").arg(FUSEX);
     command.args(["mount", "-s", "-o", "attr_timeout=0"]).args([&place.source(), &inner]);
     let output = finish(&mut command);
     assert!(output.status.success(), "{output:?}");

@@ -1,4 +1,4 @@
-//! A directory's entries, by name and by cookie.
+//! A directory's entries, by name and by cookie: a cache of the name records.
 //!
 //! The cookie is an entry's offset for readdir. Cookies grow and are not used again,
 //! so an offset stays good whatever is added or removed meanwhile: a reader that
@@ -10,6 +10,8 @@
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
+
+use super::record::NameRecord;
 
 /// The offset behind "." in a listing; ".." has the next.
 pub(super) const DOT: u64 = 1;
@@ -35,62 +37,51 @@ impl Target {
     }
 }
 
+/// What a directory knows of one of its names.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Found {
+    pub(super) target: Target,
+    pub(super) cookie: u64,
+    /// The name's record.
+    pub(super) id: u64,
+}
+
+#[derive(Default)]
 pub(super) struct Dir {
-    /// The directory that holds this one; the root holds itself.
-    pub(super) parent: u64,
-    next: u64,
     cookies: HashMap<Arc<[u8]>, u64>,
-    entries: BTreeMap<u64, (Arc<[u8]>, Target)>,
+    entries: BTreeMap<u64, (Arc<[u8]>, Target, u64)>,
 }
 
 impl Dir {
-    pub(super) fn new(parent: u64) -> Self {
-        let next = DOT_DOT + 1;
-        Dir { parent, next, cookies: HashMap::new(), entries: BTreeMap::new() }
-    }
-
     pub(super) fn is_empty(&self) -> bool {
         self.cookies.is_empty()
     }
 
-    pub(super) fn get(&self, name: &[u8]) -> Option<Target> {
-        let cookie = self.cookies.get(name)?;
-        self.entries.get(cookie).map(|(_, target)| *target)
+    pub(super) fn get(&self, name: &[u8]) -> Option<Found> {
+        let cookie = *self.cookies.get(name)?;
+        let (_, target, id) = self.entries.get(&cookie)?;
+        Some(Found { target: *target, cookie, id: *id })
     }
 
-    /// Lets `name` stand for `target`, which it did not or did for another node.
-    pub(super) fn set(&mut self, name: &[u8], target: Target) {
-        if let Some(cookie) = self.cookies.get(name) {
-            let entry = self.entries.get_mut(cookie);
-            entry.expect("each name's cookie has an entry").1 = target;
-            return;
+    /// Puts in what record `id` says.
+    pub(super) fn put(&mut self, id: u64, record: &NameRecord) {
+        let name: Arc<[u8]> = record.name().into();
+        self.cookies.insert(name.clone(), record.cookie);
+        self.entries.insert(record.cookie, (name, record.target(), id));
+    }
+
+    /// Takes the entry with this cookie out.
+    pub(super) fn remove(&mut self, cookie: u64) {
+        if let Some((name, ..)) = self.entries.remove(&cookie)
+            && self.cookies.get(&name) == Some(&cookie)
+        {
+            self.cookies.remove(&name);
         }
-        let name: Arc<[u8]> = name.into();
-        self.cookies.insert(name.clone(), self.next);
-        self.entries.insert(self.next, (name, target));
-        self.next += 1;
-    }
-
-    pub(super) fn remove(&mut self, name: &[u8]) -> Option<Target> {
-        let cookie = self.cookies.remove(name)?;
-        self.entries.remove(&cookie).map(|(_, target)| target)
-    }
-
-    /// Gives the entry `old` the name `new`; an entry that had it before is replaced.
-    pub(super) fn rename(&mut self, old: &[u8], new: &[u8]) {
-        let Some(cookie) = self.cookies.remove(old) else { return };
-        let Some((_, target)) = self.entries.remove(&cookie) else { return };
-        if self.cookies.contains_key(new) {
-            return self.set(new, target);
-        }
-        let name: Arc<[u8]> = new.into();
-        self.cookies.insert(name.clone(), cookie);
-        self.entries.insert(cookie, (name, target));
     }
 
     /// Entries behind `offset` as (cookie, name, target), oldest first.
     pub(super) fn after(&self, offset: u64) -> impl Iterator<Item = (u64, &[u8], Target)> {
         let behind = (Bound::Excluded(offset), Bound::Unbounded);
-        self.entries.range(behind).map(|(cookie, (name, target))| (*cookie, &**name, *target))
+        self.entries.range(behind).map(|(cookie, (name, target, _))| (*cookie, &**name, *target))
     }
 }

@@ -1,8 +1,26 @@
 //! A file system in memory.
 //!
-//! Everything is gone with the process. It is meant to be mounted with
+//! Everything is gone with the mount, and nothing with a worker. It is meant to be mounted with
 //! `default_permissions`: the kernel checks who may do what, and mem keeps the modes,
 //! owners, times (nanoseconds, atime as relatime) and link counts it decides by.
+//!
+//! # What outlives a worker
+//!
+//! The truth is in the arena: a table of nodes, a table of names, and the numbers of the memfds
+//! that hold what is in files. Memory private to the process only helps to find it (`cache`), is
+//! made anew by a takeover, and takes as long as there are nodes and names.
+//!
+//! | change | what makes it whole |
+//! | --- | --- |
+//! | of names, links, extended attributes | several records: the redo log (`batch`, `recovery::commit`); which request it was is in it, so it is not done again |
+//! | of times, owners, modes | one record: old or new; done again it comes to the same |
+//! | of data | absolute positions in a memfd, whose size is the file's: done again |
+//! | of lookup counts | announced in the request's journal, and taken back if there was no answer |
+//!
+//! A file that holds anything takes one descriptor, a node with extended attributes one, a symlink
+//! with a target of more than 120 bytes one. So RLIMIT_NOFILE limits how many there can be; past it,
+//! with a few left for everything else, the answer is ENOSPC. A node whose record is damaged
+//! answers ESTALE, and its name can be removed.
 //!
 //! | request | answer |
 //! | --- | --- |
@@ -27,12 +45,18 @@
 //! That answer is also why FUSE_ATOMIC_O_TRUNC must not be negotiated: the kernel would
 //! leave the truncation to an OPEN that it does not send.
 
+mod batch;
+mod cache;
 mod data;
 mod dir;
 mod file;
+mod listing;
 mod node;
+mod record;
+mod recover;
 mod rename;
 mod space;
+mod store;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -42,15 +66,22 @@ use std::sync::RwLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use self::data::{Data, PAGE};
-use self::dir::{DOT, DOT_DOT, Dir, Target};
-use self::node::Content;
+use self::data::PAGE;
+use self::dir::Target;
+use self::file::accessed;
+use self::node::Exclusive;
+use self::record::NAME_MAX;
 use self::rename::{Flags, Place};
 use self::space::Space;
-use self::tree::{NAME_MAX, Plan, Tree, read, write};
-use super::{Context, Filesystem, Result};
+use self::tree::{Plan, Tree, read, write};
+use self::xattr::Xattrs;
+use super::{Context, Filesystem, Recovered, Result, Unfinished};
 use crate::Errno;
-use crate::session::Negotiation;
+use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::fds::{Counts, Kind};
+use crate::recovery::journal::Effect;
+use crate::session::{Negotiated, Negotiation};
+use crate::sys::Fd;
 use crate::wire::flags::{InitFlags, OpenInFlags, OpenOutFlags, SetattrValid};
 use crate::wire::ops;
 use crate::wire::{
@@ -99,23 +130,19 @@ pub struct Mem {
     no_opendir: AtomicBool,
 }
 
-impl Default for Mem {
-    fn default() -> Self {
-        Mem::new(MemConfig::default())
-    }
-}
-
 impl Mem {
-    /// An empty file system whose root directory, mode 0755, belongs to whoever runs this.
-    pub fn new(config: MemConfig) -> Self {
+    /// The file system in `arena`; if there is none, an empty one, whose root directory, mode 0755,
+    /// belongs to whoever runs this. One that was there needs [`Filesystem::takeover`].
+    pub fn new(config: MemConfig, arena: &Arena) -> std::result::Result<Self, ArenaError> {
         let owner = (nix::unistd::geteuid(), nix::unistd::getegid());
-        let tree = Tree::new(Space::new(config.size_limit), owner.0.as_raw(), owner.1.as_raw());
-        Mem {
+        let space = Space::new(config.size_limit);
+        let tree = Tree::new(arena, space, owner.0.as_raw(), owner.1.as_raw())?;
+        Ok(Mem {
             tree: RwLock::new(tree),
             config,
             no_open: AtomicBool::new(false),
             no_opendir: AtomicBool::new(false),
-        }
+        })
     }
 
     fn entry_of(&self, node: u64, attr: Attr) -> Entry {
@@ -129,22 +156,33 @@ impl Mem {
         }
     }
 
-    /// The answer that names `target`, counted as a lookup.
+    /// The answer that names `target`, whose lookup is counted already.
     fn entry(&self, tree: &Tree, target: Target) -> Result<Entry> {
-        let node = tree.node(NodeId(target.node))?;
-        node.lookups.fetch_add(1, Ordering::Relaxed);
-        let attr = read(&node.inode).attr(target.node);
-        Ok(self.entry_of(target.node, attr))
+        Ok(self.entry_of(target.node, tree.inode(NodeId(target.node))?.attr()))
+    }
+
+    /// The answer that names `target`; counts it as a lookup.
+    fn looked_up(&self, tree: &Tree, target: Target) -> Result<Entry> {
+        let mut inode = tree.inode_mut(NodeId(target.node))?;
+        tree.count(inode.id, &mut inode.record)?;
+        Ok(self.entry_of(inode.id, inode.attr()))
     }
 
     fn attr_reply(&self, attr: Attr) -> AttrReply {
         AttrReply { attr, valid: self.config.attr_timeout }
     }
 
-    fn make(&self, cx: &Context, parent: NodeId, name: &[u8], plan: Plan) -> Result<Entry> {
+    fn make(&self, cx: &Context, parent: NodeId, name: &[u8], plan: &Plan<'_>) -> Result<Entry> {
         let tree = write(&self.tree);
         let target = tree.make_named(cx, parent, name, plan)?;
         self.entry(&tree, target)
+    }
+
+    fn forget_lookups(&self, node: NodeId, count: u64) {
+        let unused = read(&self.tree).uncount(node, count);
+        if unused {
+            write(&self.tree).collect(node);
+        }
     }
 
     /// The part of OPEN that mem does itself, where the kernel leaves it to OPEN.
@@ -158,29 +196,8 @@ impl Mem {
         let mut inode = tree.inode_mut(node)?;
         if flags & libc::O_TRUNC as u32 != 0 {
             let kill = open_flags.contains(OpenInFlags::FUSE_OPEN_KILL_SUIDGID);
-            inode.truncate(tree.space(), 0, kill)?;
-        }
-        Ok(())
-    }
-
-    /// Entries of `node` behind `offset` go to `push` until it has no more room; an entry
-    /// comes as (cookie, name, target). EINVAL when there is no room for one.
-    fn list(
-        &self,
-        tree: &Tree,
-        node: NodeId,
-        offset: u64,
-        mut push: impl FnMut(u64, &[u8], Target) -> bool,
-    ) -> Result<()> {
-        let inode = tree.inode(node)?;
-        let dir = inode.dir()?;
-        let dot = |node| Target { node, kind: libc::S_IFDIR };
-        let dots = [(DOT, &b"."[..], dot(node.0)), (DOT_DOT, &b".."[..], dot(dir.parent))];
-        let dots = dots.into_iter().filter(|(cookie, ..)| *cookie > offset);
-        for (count, (cookie, name, target)) in dots.chain(dir.after(offset)).enumerate() {
-            if !push(cookie, name, target) {
-                return if count == 0 { Err(Errno::EINVAL) } else { Ok(()) };
-            }
+            inode.truncate(&tree.store, tree.space(), 0, kill)?;
+            inode.save(&tree.store)?;
         }
         Ok(())
     }
@@ -188,15 +205,6 @@ impl Mem {
 
 fn opened(open_flags: OpenOutFlags) -> Opened {
     Opened { fh: FileHandle(0), open_flags, backing_id: 0 }
-}
-
-/// The content of a new node of `mode`'s type; EINVAL for one that MKNOD does not make.
-fn new_content(mode: u32) -> Result<Content> {
-    match mode & libc::S_IFMT {
-        libc::S_IFREG => Ok(Content::File(Data::default())),
-        libc::S_IFCHR | libc::S_IFBLK | libc::S_IFIFO | libc::S_IFSOCK => Ok(Content::Special),
-        _ => Err(Errno::EINVAL),
-    }
 }
 
 impl Filesystem for Mem {
@@ -216,10 +224,43 @@ impl Filesystem for Mem {
         negotiation.wanted -= InitFlags::FUSE_AUTO_INVAL_DATA | InitFlags::FUSE_ATOMIC_O_TRUNC;
     }
 
+    fn takeover(&self, _: &Counts) {
+        self.rebuild();
+    }
+
+    fn holds(&self, kind: Kind, index: u32, fd: Fd) -> bool {
+        // Asked before `takeover`.
+        self.replay();
+        read(&self.tree).store.holds(kind, index, fd)
+    }
+
+    fn happened(&self, effect: &Effect) -> bool {
+        self.has_happened(effect)
+    }
+
+    fn settle(&self, effect: &Effect) {
+        self.settle_effect(effect);
+    }
+
+    fn recover(&self, request: &Unfinished<'_>) -> Recovered {
+        self.recover_request(request)
+    }
+
+    /// Nodes, and no open files: there is no count of them.
+    fn counts(&self) -> (u64, u64) {
+        (read(&self.tree).store.nodes.count(), 0)
+    }
+
+    fn resume(&self, negotiated: &Negotiated) {
+        let agreed = |flag| negotiated.protocol.flags.contains(flag);
+        self.no_open.store(agreed(InitFlags::FUSE_NO_OPEN_SUPPORT), Ordering::Relaxed);
+        self.no_opendir.store(agreed(InitFlags::FUSE_NO_OPENDIR_SUPPORT), Ordering::Relaxed);
+    }
+
     fn lookup(&self, _: &Context, parent: NodeId, op: &ops::Lookup<'_>) -> Result<Entry> {
         let tree = read(&self.tree);
         match tree.find(parent, op.name.as_bytes()) {
-            Ok(target) => self.entry(&tree, target),
+            Ok(found) => self.looked_up(&tree, found.target),
             Err(Errno::ENOENT) if !self.config.negative_timeout.is_zero() => {
                 Ok(Entry::negative(self.config.negative_timeout))
             }
@@ -228,36 +269,28 @@ impl Filesystem for Mem {
     }
 
     fn forget(&self, node: NodeId, nlookup: u64) {
-        if read(&self.tree).forget(node, nlookup) {
-            write(&self.tree).collect(node);
-        }
+        self.forget_lookups(node, nlookup);
     }
 
     fn getattr(&self, _: &Context, node: NodeId, _: &ops::Getattr) -> Result<AttrReply> {
-        Ok(self.attr_reply(read(&self.tree).inode(node)?.attr(node.0)))
+        Ok(self.attr_reply(read(&self.tree).inode(node)?.attr()))
     }
 
     fn setattr(&self, _: &Context, node: NodeId, op: &ops::Setattr) -> Result<AttrReply> {
         let tree = read(&self.tree);
         let mut inode = tree.inode_mut(node)?;
-        inode.set(tree.space(), op, op.valid.contains(SetattrValid::FATTR_KILL_SUIDGID))?;
-        Ok(self.attr_reply(inode.attr(node.0)))
+        set_attributes(&tree, &mut inode, op)?;
+        Ok(self.attr_reply(inode.attr()))
     }
 
     fn statx(&self, _: &Context, node: NodeId, _: &ops::Statx) -> Result<StatxReply> {
-        Ok(read(&self.tree).inode(node)?.statx(node.0, self.config.attr_timeout))
+        Ok(read(&self.tree).inode(node)?.statx(self.config.attr_timeout))
     }
 
     fn readlink(&self, _: &Context, node: NodeId, buf: &mut [u8]) -> Result<usize> {
         let tree = read(&self.tree);
-        let length = match &tree.inode(node)?.content {
-            Content::Symlink(target) => {
-                buf.get_mut(..target.len()).ok_or(Errno::EINVAL)?.copy_from_slice(target);
-                target.len()
-            }
-            _ => return Err(Errno::EINVAL),
-        };
-        self.accessed(&tree, node);
+        let length = tree.inode(node)?.target(buf)?;
+        accessed(&tree, node);
         Ok(length)
     }
 
@@ -268,30 +301,30 @@ impl Filesystem for Mem {
             1..=TARGET_MAX => {}
             _ => return Err(Errno::ENAMETOOLONG),
         }
-        let content = Content::Symlink(target.into());
-        let plan = Plan { mode: libc::S_IFLNK | 0o777, rdev: 0, content };
-        self.make(cx, parent, op.name.as_bytes(), plan)
+        let plan = Plan { target, ..Plan::new(libc::S_IFLNK | 0o777, 0) };
+        self.make(cx, parent, op.name.as_bytes(), &plan)
     }
 
     fn mknod(&self, cx: &Context, parent: NodeId, op: &ops::Mknod<'_>) -> Result<Entry> {
-        let content = new_content(op.mode)?;
-        let device = matches!(op.mode & libc::S_IFMT, libc::S_IFCHR | libc::S_IFBLK);
-        let rdev = if device { op.rdev } else { 0 };
-        self.make(cx, parent, op.name.as_bytes(), Plan { mode: op.mode, rdev, content })
+        let rdev = match op.mode & libc::S_IFMT {
+            libc::S_IFCHR | libc::S_IFBLK => op.rdev,
+            libc::S_IFREG | libc::S_IFIFO | libc::S_IFSOCK => 0,
+            _ => return Err(Errno::EINVAL),
+        };
+        self.make(cx, parent, op.name.as_bytes(), &Plan::new(op.mode, rdev))
     }
 
     fn mkdir(&self, cx: &Context, parent: NodeId, op: &ops::Mkdir<'_>) -> Result<Entry> {
         let mode = libc::S_IFDIR | op.mode & 0o7777;
-        let content = Content::Dir(Dir::new(parent.0));
-        self.make(cx, parent, op.name.as_bytes(), Plan { mode, rdev: 0, content })
+        self.make(cx, parent, op.name.as_bytes(), &Plan::new(mode, 0))
     }
 
-    fn unlink(&self, _: &Context, parent: NodeId, op: &ops::Unlink<'_>) -> Result<()> {
-        write(&self.tree).unlink(parent, op.name.as_bytes())
+    fn unlink(&self, cx: &Context, parent: NodeId, op: &ops::Unlink<'_>) -> Result<()> {
+        write(&self.tree).unlink(cx, parent, op.name.as_bytes())
     }
 
-    fn rmdir(&self, _: &Context, parent: NodeId, op: &ops::Rmdir<'_>) -> Result<()> {
-        write(&self.tree).rmdir(parent, op.name.as_bytes())
+    fn rmdir(&self, cx: &Context, parent: NodeId, op: &ops::Rmdir<'_>) -> Result<()> {
+        write(&self.tree).rmdir(cx, parent, op.name.as_bytes())
     }
 
     fn rename(&self, cx: &Context, parent: NodeId, op: &ops::Rename2<'_>) -> Result<()> {
@@ -301,9 +334,9 @@ impl Filesystem for Mem {
         write(&self.tree).rename(cx, from, to, flags)
     }
 
-    fn link(&self, _: &Context, newparent: NodeId, op: &ops::Link<'_>) -> Result<Entry> {
+    fn link(&self, cx: &Context, newparent: NodeId, op: &ops::Link<'_>) -> Result<Entry> {
         let tree = write(&self.tree);
-        let target = tree.link(op.oldnode, newparent, op.newname.as_bytes())?;
+        let target = tree.link(cx, op.oldnode, newparent, op.newname.as_bytes())?;
         self.entry(&tree, target)
     }
 
@@ -323,21 +356,22 @@ impl Filesystem for Mem {
     ) -> Result<(Entry, Opened)> {
         let tree = write(&self.tree);
         let name = op.name.as_bytes();
-        let target = match tree.find(parent, name) {
+        let entry = match tree.find(parent, name) {
             Ok(_) if op.flags & libc::O_EXCL as u32 != 0 => return Err(Errno::EEXIST),
-            Ok(target) => {
-                tree.inode(NodeId(target.node))?.data()?;
-                self.truncate_on_open(&tree, NodeId(target.node), op.flags, op.open_flags)?;
-                target
+            Ok(found) => {
+                let node = NodeId(found.target.node);
+                tree.inode(node)?.data()?;
+                self.truncate_on_open(&tree, node, op.flags, op.open_flags)?;
+                self.looked_up(&tree, found.target)?
             }
             Err(Errno::ENOENT) => {
-                let mode = libc::S_IFREG | op.mode & 0o7777;
-                let plan = Plan { mode, rdev: 0, content: Content::File(Data::default()) };
-                tree.make_named(cx, parent, name, plan)?
+                let plan = Plan::new(libc::S_IFREG | op.mode & 0o7777, 0);
+                let target = tree.make_named(cx, parent, name, &plan)?;
+                self.entry(&tree, target)?
             }
             Err(errno) => return Err(errno),
         };
-        Ok((self.entry(&tree, target)?, opened(OpenOutFlags::FOPEN_KEEP_CACHE)))
+        Ok((entry, opened(OpenOutFlags::FOPEN_KEEP_CACHE)))
     }
 
     fn tmpfile(
@@ -347,14 +381,9 @@ impl Filesystem for Mem {
         op: &ops::Tmpfile<'_>,
     ) -> Result<(Entry, Opened)> {
         let tree = write(&self.tree);
-        let mode = libc::S_IFREG | op.mode & 0o7777;
-        let plan = Plan { mode, rdev: 0, content: Content::File(Data::default()) };
-        let target = tree.make(cx, parent, plan)?;
-        {
-            let mut inode = tree.inode_mut(NodeId(target.node))?;
-            inode.nlink = 0;
-            inode.linkable = op.flags & libc::O_EXCL as u32 == 0;
-        }
+        let plan = Plan::new(libc::S_IFREG | op.mode & 0o7777, 0);
+        let linkable = op.flags & libc::O_EXCL as u32 == 0;
+        let target = tree.make_nameless(cx, parent, &Plan { linkable, ..plan })?;
         Ok((self.entry(&tree, target)?, opened(OpenOutFlags::FOPEN_KEEP_CACHE)))
     }
 
@@ -398,12 +427,9 @@ impl Filesystem for Mem {
         })
     }
 
-    fn setxattr(&self, _: &Context, node: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
-        let tree = read(&self.tree);
-        let mut inode = tree.inode_mut(node)?;
-        inode.xattrs.set(tree.space(), op.name.to_bytes(), op.value, op.flags)?;
-        inode.changed();
-        Ok(())
+    fn setxattr(&self, cx: &Context, node: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
+        let set = |xattrs: &mut Xattrs| xattrs.set(op.name.to_bytes(), op.value, op.flags);
+        self.change_xattrs(cx, node, set)
     }
 
     fn getxattr(
@@ -413,7 +439,7 @@ impl Filesystem for Mem {
         op: &ops::Getxattr<'_>,
         buf: &mut [u8],
     ) -> Result<usize> {
-        read(&self.tree).inode(node)?.xattrs.get(op.name.to_bytes(), buf)
+        Xattrs::load(&read(&self.tree).inode(node)?.record)?.get(op.name.to_bytes(), buf)
     }
 
     fn listxattr(
@@ -424,15 +450,11 @@ impl Filesystem for Mem {
         buf: &mut [u8],
     ) -> Result<usize> {
         // Only who may read them sees `trusted.` names; CAP_SYS_ADMIN cannot be seen from here.
-        read(&self.tree).inode(node)?.xattrs.names(cx.uid == 0, buf)
+        Xattrs::load(&read(&self.tree).inode(node)?.record)?.names(cx.uid == 0, buf)
     }
 
-    fn removexattr(&self, _: &Context, node: NodeId, op: &ops::Removexattr<'_>) -> Result<()> {
-        let tree = read(&self.tree);
-        let mut inode = tree.inode_mut(node)?;
-        inode.xattrs.remove(tree.space(), op.name.to_bytes())?;
-        inode.changed();
-        Ok(())
+    fn removexattr(&self, cx: &Context, node: NodeId, op: &ops::Removexattr<'_>) -> Result<()> {
+        self.change_xattrs(cx, node, |xattrs| xattrs.remove(op.name.to_bytes()))
     }
 
     fn opendir(&self, _: &Context, node: NodeId, _: &ops::Opendir) -> Result<Opened> {
@@ -454,7 +476,7 @@ impl Filesystem for Mem {
         self.list(&tree, node, op.offset, |cookie, name, target| {
             out.push(target.node, cookie, target.dirent_type(), name)
         })?;
-        self.accessed(&tree, node);
+        accessed(&tree, node);
         Ok(())
     }
 
@@ -467,19 +489,19 @@ impl Filesystem for Mem {
     ) -> Result<()> {
         let tree = read(&self.tree);
         self.list(&tree, node, op.offset, |cookie, name, target| {
-            let child = tree.node(NodeId(target.node)).ok().filter(|_| cookie > DOT_DOT);
-            let entry = match child {
-                Some(child) => self.entry_of(target.node, read(&child.inode).attr(target.node)),
-                // A dot: number and type alone, no lookup.
-                None => self.entry_of(0, Attr { ino: target.node, ..Attr::default() }),
-            };
-            let pushed = out.push_plus(&entry, cookie, target.dirent_type(), name);
-            if let Some(child) = child.filter(|_| pushed) {
-                child.lookups.fetch_add(1, Ordering::Relaxed);
-            }
-            pushed
+            self.push_plus(&tree, out, (cookie, name, target))
         })?;
-        self.accessed(&tree, node);
+        accessed(&tree, node);
         Ok(())
     }
+}
+
+/// SETATTR. The size comes first: it is the only part that can fail.
+fn set_attributes(tree: &Tree, inode: &mut Exclusive<'_>, op: &ops::Setattr) -> Result<()> {
+    let kill = op.valid.contains(SetattrValid::FATTR_KILL_SUIDGID);
+    if let Some(size) = op.size {
+        inode.truncate(&tree.store, tree.space(), size, kill)?;
+    }
+    inode.record.set(op, kill);
+    inode.save(&tree.store)
 }

@@ -1,215 +1,167 @@
-//! Nodes: what stat(2) shows of one, what it holds, and how both change together.
+//! A node as a request sees it: its record, with its cache locked.
 
-use std::sync::RwLock;
-use std::sync::atomic::AtomicU64;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::ops::{Deref, DerefMut};
+use std::sync::{RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
 
+use super::cache::Cache;
 use super::data::{Data, PAGE};
 use super::dir::Dir;
+use super::record::{INLINE, NodeRecord};
 use super::space::Space;
-use super::xattr::Xattrs;
+use super::store::{Held, Store};
 use crate::Errno;
 use crate::fs::Result;
-use crate::wire::ops::{SetTime, Setattr};
-use crate::wire::{Attr, StatxReply, Timestamp};
+use crate::sys::file;
+use crate::wire::{Attr, StatxReply};
 
-/// An access time is moved again after this, even if nothing was written (relatime).
-const ATIME_AGE: i64 = 24 * 60 * 60;
 /// What a directory's size is; nothing depends on it.
 const DIR_SIZE: u64 = PAGE;
 
-/// One record of the node table.
-#[derive(Default)]
-pub(super) struct Node {
-    /// How often the kernel was given this node and has not forgotten it.
-    pub(super) lookups: AtomicU64,
-    pub(super) inode: RwLock<Inode>,
+/// A copy of the node's record and its cache. A change of the copy counts when it is
+/// [saved](Inode::save).
+pub(super) struct Inode<G> {
+    pub(super) id: u64,
+    pub(super) record: NodeRecord,
+    pub(super) cache: G,
 }
 
-#[derive(Default)]
-pub(super) struct Inode {
-    /// Type and permissions. The type never changes.
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    /// As the kernel encodes it.
-    pub(super) rdev: u32,
-    pub(super) nlink: u32,
-    /// Made without a name, and may be given one.
-    pub(super) linkable: bool,
-    pub(super) atime: Timestamp,
-    pub(super) mtime: Timestamp,
-    pub(super) ctime: Timestamp,
-    pub(super) btime: Timestamp,
-    pub(super) xattrs: Xattrs,
-    pub(super) content: Content,
+pub(super) type Shared<'a> = Inode<RwLockReadGuard<'a, Cache>>;
+pub(super) type Exclusive<'a> = Inode<RwLockWriteGuard<'a, Cache>>;
+
+/// What a request for the data of a node that is no file answers.
+fn no_data(record: &NodeRecord) -> Errno {
+    if record.is_dir() { Errno::EISDIR } else { Errno::EINVAL }
 }
 
-#[derive(Default)]
-pub(super) enum Content {
-    /// Devices, fifos and sockets: the kernel does the rest.
-    #[default]
-    Special,
-    File(Data),
-    Dir(Dir),
-    Symlink(Box<[u8]>),
-}
-
-/// The time of day.
-pub(super) fn now() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    Timestamp { secs: since.as_secs() as i64, nanos: since.subsec_nanos() }
-}
-
-fn resolve(time: SetTime, now: Timestamp) -> Timestamp {
-    match time {
-        SetTime::Now => now,
-        SetTime::At(at) => at,
-    }
-}
-
-impl Inode {
-    pub(super) fn kind(&self) -> u32 {
-        self.mode & libc::S_IFMT
-    }
-
-    pub(super) fn is_dir(&self) -> bool {
-        matches!(self.content, Content::Dir(_))
-    }
-
+impl<G: Deref<Target = Cache>> Inode<G> {
     pub(super) fn dir(&self) -> Result<&Dir> {
-        match &self.content {
-            Content::Dir(dir) => Ok(dir),
-            _ => Err(Errno::ENOTDIR),
-        }
-    }
-
-    pub(super) fn dir_mut(&mut self) -> Result<&mut Dir> {
-        match &mut self.content {
-            Content::Dir(dir) => Ok(dir),
+        match &*self.cache {
+            Cache::Dir(dir) => Ok(dir),
             _ => Err(Errno::ENOTDIR),
         }
     }
 
     pub(super) fn data(&self) -> Result<&Data> {
-        match &self.content {
-            Content::File(data) => Ok(data),
-            Content::Dir(_) => Err(Errno::EISDIR),
-            _ => Err(Errno::EINVAL),
+        match &*self.cache {
+            Cache::File(data) => Ok(data),
+            _ => Err(no_data(&self.record)),
         }
     }
 
-    pub(super) fn data_mut(&mut self) -> Result<&mut Data> {
-        match &mut self.content {
-            Content::File(data) => Ok(data),
-            Content::Dir(_) => Err(Errno::EISDIR),
-            _ => Err(Errno::EINVAL),
-        }
+    pub(super) fn attr(&self) -> Attr {
+        attr(self.id, &self.record, &self.cache)
     }
 
-    pub(super) fn attr(&self, ino: u64) -> Attr {
-        let (size, blocks) = match &self.content {
-            Content::Special => (0, 0),
-            Content::File(data) => (data.size(), data.pages() * (PAGE / 512)),
-            Content::Dir(_) => (DIR_SIZE, 0),
-            Content::Symlink(target) => (target.len() as u64, 0),
-        };
-        Attr {
-            ino,
-            size,
-            blocks,
-            atime: self.atime,
-            mtime: self.mtime,
-            ctime: self.ctime,
-            mode: self.mode,
-            nlink: self.nlink,
-            uid: self.uid,
-            gid: self.gid,
-            rdev: self.rdev,
-            blksize: PAGE as u32,
-            ..Attr::default()
-        }
-    }
-
-    pub(super) fn statx(&self, ino: u64, valid: Duration) -> StatxReply {
+    pub(super) fn statx(&self, valid: Duration) -> StatxReply {
         StatxReply {
-            attr: self.attr(ino),
+            attr: self.attr(),
             valid,
-            btime: self.btime,
+            btime: self.record.btime.get(),
             mask: libc::STATX_BASIC_STATS | libc::STATX_BTIME,
             ..StatxReply::default()
         }
     }
 
-    /// The data, or a directory's entries, changed.
-    pub(super) fn modified(&mut self) {
-        let now = now();
-        self.mtime = now;
-        self.ctime = now;
-    }
-
-    /// The node changed, not its data.
-    pub(super) fn changed(&mut self) {
-        self.ctime = now();
-    }
-
-    /// Whether an access moves atime under the rules of relatime, the kernel's default.
-    pub(super) fn wants_atime(&self) -> bool {
-        let old = self.atime <= self.mtime || self.atime <= self.ctime;
-        old || now().secs - self.atime.secs >= ATIME_AGE
-    }
-
-    /// Takes suid away, and sgid where it means "run as the group" and not a lock mode.
-    pub(super) fn kill_suidgid(&mut self) {
-        if self.is_dir() {
-            return;
+    /// The target of a symlink into `buf`.
+    pub(super) fn target(&self, buf: &mut [u8]) -> Result<usize> {
+        if self.record.kind() != libc::S_IFLNK {
+            return Err(Errno::EINVAL);
         }
-        self.mode &= !libc::S_ISUID;
-        if self.mode & libc::S_IXGRP != 0 {
-            self.mode &= !libc::S_ISGID;
+        let length = self.record.target_length as usize;
+        let room = buf.get_mut(..length).ok_or(Errno::EINVAL)?;
+        match self.record.content() {
+            Some(fd) => file::pread(fd, room, 0),
+            None => {
+                room.copy_from_slice(self.record.target.get(..length).ok_or(Errno::EIO)?);
+                Ok(length)
+            }
         }
     }
+}
 
-    /// Before a change of the data: capabilities go always, suid and sgid where `kill` says
-    /// that the caller may not keep them.
-    pub(super) fn drop_privileges(&mut self, space: &Space, kill: bool) {
-        self.xattrs.remove_capability(space);
-        if kill {
-            self.kill_suidgid();
+/// What stat(2) shows of a node.
+pub(super) fn attr(id: u64, record: &NodeRecord, cache: &Cache) -> Attr {
+    let (size, blocks) = match cache {
+        Cache::File(data) => (data.size(), data.pages() * (PAGE / 512)),
+        Cache::Dir(_) => (DIR_SIZE, 0),
+        Cache::Other => (record.target_length, 0),
+    };
+    Attr {
+        ino: id,
+        size,
+        blocks,
+        atime: record.atime.get(),
+        mtime: record.mtime.get(),
+        ctime: record.ctime.get(),
+        mode: record.mode,
+        nlink: record.nlink,
+        uid: record.uid,
+        gid: record.gid,
+        rdev: record.rdev,
+        blksize: PAGE as u32,
+        ..Attr::default()
+    }
+}
+
+impl<G: DerefMut<Target = Cache>> Inode<G> {
+    /// The file's data, to be changed; with a memfd, unless there is nothing that could be lost.
+    pub(super) fn data_mut(&mut self, store: &Store) -> Result<&mut Data> {
+        match &mut *self.cache {
+            Cache::File(data) => {
+                if !data.is_attached() {
+                    let held = store.new_memfd(|fd| Held::content(self.id, fd))?;
+                    self.record.set_content(held.fd);
+                    if !store.nodes.put(self.id, &self.record) {
+                        store.close(held);
+                        return Err(Errno::ESTALE);
+                    }
+                    store.keep(held);
+                    data.attach(held.fd);
+                }
+                Ok(data)
+            }
+            _ => Err(no_data(&self.record)),
         }
     }
 
-    /// Cuts or grows a file; `kill` as in [`Inode::drop_privileges`].
-    pub(super) fn truncate(&mut self, space: &Space, size: u64, kill: bool) -> Result<()> {
-        self.data_mut()?.resize(space, size)?;
-        self.drop_privileges(space, kill);
-        self.modified();
+    /// Cuts or grows a file; `kill` as in [`NodeRecord::drop_privileges`]. To be saved.
+    pub(super) fn truncate(
+        &mut self,
+        store: &Store,
+        space: &Space,
+        size: u64,
+        kill: bool,
+    ) -> Result<()> {
+        if size > 0 || self.data()?.is_attached() {
+            self.data_mut(store)?.resize(space, size)?;
+        }
+        self.record.drop_privileges(kill);
+        self.record.modified();
         Ok(())
     }
 
-    /// SETATTR. The size comes first: it is the only part that can fail.
-    pub(super) fn set(&mut self, space: &Space, op: &Setattr, kill: bool) -> Result<()> {
-        if let Some(size) = op.size {
-            self.truncate(space, size, kill)?;
-        }
-        if op.uid.is_some() || op.gid.is_some() {
-            self.drop_privileges(space, true);
-        } else if kill {
-            self.kill_suidgid();
-        }
-        self.uid = op.uid.unwrap_or(self.uid);
-        self.gid = op.gid.unwrap_or(self.gid);
-        if let Some(mode) = op.mode {
-            self.mode = self.kind() | mode & 0o7777;
-        }
-        let now = now();
-        if let Some(atime) = op.atime {
-            self.atime = resolve(atime, now);
-        }
-        if let Some(mtime) = op.mtime {
-            self.mtime = resolve(mtime, now);
-        }
-        self.ctime = op.ctime.unwrap_or(now);
-        Ok(())
+    /// Publishes the record.
+    pub(super) fn save(&self, store: &Store) -> Result<()> {
+        if store.nodes.put(self.id, &self.record) { Ok(()) } else { Err(Errno::ESTALE) }
+    }
+}
+
+/// Puts a symlink's target, which is not too long for one, into the record of a new node.
+pub(super) fn set_target(
+    record: &mut NodeRecord,
+    target: &[u8],
+    new: impl FnOnce() -> Result<Held>,
+) -> Result<()> {
+    record.target_length = target.len() as u64;
+    if target.len() <= INLINE {
+        record.target[..target.len()].copy_from_slice(target);
+        return Ok(());
+    }
+    let held = new()?;
+    record.set_content(held.fd);
+    match file::pwrite(held.fd, target, 0) {
+        Ok(length) if length == target.len() => Ok(()),
+        _ => Err(Errno::ENOSPC),
     }
 }

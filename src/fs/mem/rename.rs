@@ -1,7 +1,7 @@
 //! RENAME2: a name moves, replaces another, or trades places with it.
 
-use super::dir::Target;
-use super::node::Content;
+use super::batch::Batch;
+use super::dir::{Found, Target};
 use super::tree::{Plan, Tree};
 use crate::Errno;
 use crate::fs::{Context, Result};
@@ -46,80 +46,95 @@ impl Tree {
         let source = self.find(from.parent, from.name)?;
         let target = match self.find(to.parent, to.name) {
             Ok(target) => Some(target),
-            Err(Errno::ENOENT) if !flags.exchange && self.inode(to.parent)?.nlink > 0 => None,
+            Err(Errno::ENOENT) if !flags.exchange => None,
             Err(errno) => return Err(errno),
         };
         if flags.noreplace && target.is_some() {
             return Err(Errno::EEXIST);
         }
-        if source.is_dir() && self.is_within(to.parent, source)? {
+        if source.target.is_dir() && self.is_within(to.parent, source.target)? {
             return Err(Errno::EINVAL);
         }
+        let mut batch = Batch::new(self);
         match target {
             // Two names of one file: both stay.
-            Some(target) if target.node == source.node => Ok(()),
-            Some(target) if flags.exchange => self.exchange((from, source), (to, target)),
-            _ => self.move_name(cx, (from, source), (to, target), flags.whiteout),
+            Some(target) if target.target.node == source.target.node => {}
+            Some(target) if flags.exchange => {
+                self.exchange(&mut batch, (from, source), (to, target))?;
+            }
+            _ => self.move_name(&mut batch, cx, (from, source), (to, target), flags.whiteout)?,
         }
+        batch.finish(cx.unique, 0);
+        Ok(())
     }
 
     /// Whether the directory `node` is `ancestor` or somewhere below it.
     fn is_within(&self, node: NodeId, ancestor: Target) -> Result<bool> {
-        let mut at = node;
-        while at.0 != ancestor.node && at != NodeId::ROOT {
-            at = NodeId(self.inode(at)?.dir()?.parent);
+        let mut at = node.0;
+        // As many steps as there can be nodes: a damaged arena may have a circle in it.
+        for _ in 0..self.store.nodes.end() {
+            if at == ancestor.node || at == NodeId::ROOT.0 {
+                break;
+            }
+            at = self.store.node(at)?.parent;
         }
-        Ok(at.0 == ancestor.node)
+        Ok(at == ancestor.node)
     }
 
-    fn exchange(&self, a: (Place<'_>, Target), b: (Place<'_>, Target)) -> Result<()> {
-        if b.1.is_dir() && self.is_within(a.0.parent, b.1)? {
+    fn exchange<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
+        a: (Place<'_>, Found),
+        b: (Place<'_>, Found),
+    ) -> Result<()> {
+        if b.1.target.is_dir() && self.is_within(a.0.parent, b.1.target)? {
             return Err(Errno::EINVAL);
         }
         for ((place, old), (_, new)) in [(a, b), (b, a)] {
-            let mut directory = self.inode_mut(place.parent)?;
-            directory.dir_mut()?.set(place.name, new);
-            directory.nlink += u32::from(new.is_dir());
-            directory.nlink -= u32::from(old.is_dir());
+            batch.rename(old, place.parent, place.name, new.target);
+            let directory = batch.node(place.parent.0)?;
+            directory.nlink += u32::from(new.target.is_dir());
+            directory.nlink = directory.nlink.saturating_sub(u32::from(old.target.is_dir()));
             directory.modified();
-            drop(directory);
-            self.moved(new, place.parent)?;
+            moved(batch, new.target, place.parent)?;
         }
         Ok(())
     }
 
-    fn move_name(
-        &self,
+    fn move_name<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
         cx: &Context,
-        (from, source): (Place<'_>, Target),
-        (to, target): (Place<'_>, Option<Target>),
+        (from, source): (Place<'_>, Found),
+        (to, target): (Place<'_>, Option<Found>),
         whiteout: bool,
     ) -> Result<()> {
         if let Some(target) = target {
-            self.check_replace(source, target)?;
+            self.check_replace(source.target, target.target)?;
         }
-        let whiteout = match whiteout {
-            true => Some(self.make(cx, from.parent, whiteout_plan())?),
-            false => None,
-        };
-        if from.parent == to.parent && whiteout.is_none() {
-            self.inode_mut(from.parent)?.dir_mut()?.rename(from.name, to.name);
+        batch.directory(to.parent)?.nlink += u32::from(source.target.is_dir());
+        let old = batch.directory(from.parent)?;
+        old.nlink = old.nlink.saturating_sub(u32::from(source.target.is_dir()));
+        if whiteout {
+            let left = self.make(batch, cx, from.parent, &Plan::new(WHITEOUT, 0))?;
+            batch.node(left.node)?.nlink = 1;
+            batch.charge_inode()?;
+            batch.rename(source, from.parent, from.name, left);
+            batch.set_name(to.parent, to.name, source.target)?;
+        } else if from.parent == to.parent && target.is_none() {
+            batch.rename(source, from.parent, to.name, source.target);
         } else {
-            self.inode_mut(to.parent)?.dir_mut()?.set(to.name, source);
-            let mut old = self.inode_mut(from.parent)?;
-            match whiteout {
-                Some(whiteout) => old.dir_mut()?.set(from.name, whiteout),
-                None => drop(old.dir_mut()?.remove(from.name)),
-            }
+            batch.remove_name(from.parent, source);
+            batch.set_name(to.parent, to.name, source.target)?;
         }
-        self.inode_mut(from.parent)?.nlink -= u32::from(source.is_dir());
-        self.inode_mut(to.parent)?.nlink += u32::from(source.is_dir());
-        self.inode_mut(from.parent)?.modified();
-        self.inode_mut(to.parent)?.modified();
-        self.moved(source, to.parent)?;
+        batch.node(from.parent.0)?.modified();
+        batch.node(to.parent.0)?.modified();
+        moved(batch, source.target, to.parent)?;
         if let Some(target) = target {
-            self.inode_mut(to.parent)?.nlink -= u32::from(target.is_dir());
-            self.drop_name(target)?;
+            let directory = batch.node(to.parent.0)?;
+            let lost = u32::from(target.target.is_dir());
+            directory.nlink = directory.nlink.saturating_sub(lost);
+            batch.drop_link(target.target);
         }
         Ok(())
     }
@@ -129,23 +144,21 @@ impl Tree {
             (true, false) => Err(Errno::ENOTDIR),
             (false, true) => Err(Errno::EISDIR),
             (false, false) => Ok(()),
-            (true, true) if self.inode(NodeId(target.node))?.dir()?.is_empty() => Ok(()),
+            (true, true) if self.is_empty(target) => Ok(()),
             (true, true) => Err(Errno::ENOTEMPTY),
         }
     }
+}
 
-    /// `node` has got a place in `parent`.
-    fn moved(&self, node: Target, parent: NodeId) -> Result<()> {
-        let mut inode = self.inode_mut(NodeId(node.node))?;
-        inode.changed();
-        if let Content::Dir(dir) = &mut inode.content {
-            dir.parent = parent.0;
-        }
-        Ok(())
+/// `node` has got a place in `parent`.
+fn moved(batch: &mut Batch<'_>, node: Target, parent: NodeId) -> Result<()> {
+    let record = batch.node(node.node)?;
+    record.changed();
+    if record.is_dir() {
+        record.parent = parent.0;
     }
+    Ok(())
 }
 
 /// What overlayfs takes for "deleted here": a character device 0:0 without permissions.
-fn whiteout_plan() -> Plan {
-    Plan { mode: libc::S_IFCHR, rdev: 0, content: Content::Special }
-}
+const WHITEOUT: u32 = libc::S_IFCHR;

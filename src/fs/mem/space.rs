@@ -2,7 +2,8 @@
 //!
 //! Charged before memory is taken, so that a full file system answers ENOSPC while
 //! the machine still has memory. Counted are the pages of files (reserved ones too),
-//! extended attributes, and names: every name and every nameless file is one inode.
+//! extended attributes, and names: every name and every nameless file is one inode. The
+//! counters are private and found again by a takeover.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -32,8 +33,19 @@ impl Counter {
         charged.map(drop).map_err(|_| Errno::ENOSPC)
     }
 
+    /// Counts what is used already, past the limit too.
+    pub(super) fn force(&self, amount: u64) {
+        self.used.fetch_add(amount, Ordering::Relaxed);
+    }
+
     pub(super) fn release(&self, amount: u64) {
-        self.used.fetch_sub(amount, Ordering::Relaxed);
+        let less = |used: u64| Some(used.saturating_sub(amount));
+        let _ = self.used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less);
+    }
+
+    /// Takeover: what was found to be used.
+    pub(super) fn set(&self, used: u64) {
+        self.used.store(used, Ordering::Relaxed);
     }
 
     pub(super) fn limit(&self) -> u64 {

@@ -1,23 +1,25 @@
-//! The node table and the names in it.
+//! Nodes and the names in them, under one lock for the tree and one for each node.
 //!
 //! Whoever holds the tree's lock for writing may lock nodes one after another or one
 //! inside the other, for nobody else is there. Whoever holds it for reading locks one
 //! node at a time, or a directory and then a child of it. Nodes are freed under the
-//! write lock only, so a node found under either lock stays.
+//! write lock only, so a node found under either lock stays. A record changes with its node's
+//! lock held for writing, or with the tree's.
 
-use std::sync::atomic::Ordering;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use super::dir::{Dir, Target};
-use super::node::{Content, Inode, Node, now};
+use super::batch::Batch;
+use super::cache::{Cache, Caches};
+use super::dir::{Dir, Found, Target};
+use super::node::{Exclusive, Inode, Shared, set_target};
+use super::record::{LINKABLE, NAME_MAX, NodeRecord};
 use super::space::Space;
+use super::store::{Held, Store};
 use crate::Errno;
-use crate::fs::slab::Slab;
 use crate::fs::{Context, Result};
+use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::journal::{self, Change};
 use crate::wire::NodeId;
-
-/// The longest name in bytes.
-pub(super) const NAME_MAX: usize = 255;
 
 /// Locks for reading. A panic elsewhere is no reason to fail here too.
 pub(super) fn read<T>(lock: &RwLock<T>) -> RwLockReadGuard<'_, T> {
@@ -30,16 +32,26 @@ pub(super) fn write<T>(lock: &RwLock<T>) -> RwLockWriteGuard<'_, T> {
 }
 
 pub(super) struct Tree {
-    nodes: Slab<Node>,
+    pub(super) store: Store,
+    pub(super) caches: Caches,
     space: Space,
 }
 
 /// What a new node is to be.
-pub(super) struct Plan {
+pub(super) struct Plan<'a> {
     /// Type and permissions.
     pub(super) mode: u32,
     pub(super) rdev: u32,
-    pub(super) content: Content,
+    /// Of a symlink.
+    pub(super) target: &'a [u8],
+    /// Of a file without a name: it may be given one.
+    pub(super) linkable: bool,
+}
+
+impl Plan<'_> {
+    pub(super) fn new(mode: u32, rdev: u32) -> Plan<'static> {
+        Plan { mode, rdev, target: b"", linkable: false }
+    }
 }
 
 /// Refuses names that are too long.
@@ -48,199 +60,244 @@ pub(super) fn check_name(name: &[u8]) -> Result<()> {
 }
 
 impl Tree {
-    /// A tree with an empty root directory of the given owner, mode 0755.
-    pub(super) fn new(space: Space, uid: u32, gid: u32) -> Self {
-        let tree = Tree { nodes: Slab::new(NodeId::ROOT.0 as u32), space };
-        let content = Content::Dir(Dir::new(NodeId::ROOT.0));
-        let root = Plan { mode: libc::S_IFDIR | 0o755, rdev: 0, content };
-        let made = tree.insert(root, uid, gid).map(|target| target.node);
-        debug_assert_eq!(made, Ok(NodeId::ROOT.0), "the first node is the root");
-        tree
+    /// The tree in the arena; if there is none, one with an empty root directory of the given
+    /// owner, mode 0755.
+    pub(super) fn new(
+        arena: &Arena,
+        space: Space,
+        uid: u32,
+        gid: u32,
+    ) -> std::result::Result<Tree, ArenaError> {
+        let tree = Tree { store: Store::new(arena)?, caches: Caches::new(), space };
+        if tree.store.nodes.end() <= NodeId::ROOT.0 as u32 {
+            let mut root = NodeRecord::new(libc::S_IFDIR | 0o755, 0, uid, gid);
+            (root.nlink, root.parent) = (2, NodeId::ROOT.0);
+            let made = tree.store.nodes.insert(&root);
+            debug_assert_eq!(made, Some(NodeId::ROOT.0), "the first node is the root");
+            tree.space.inodes().force(1);
+        }
+        tree.set_cache(NodeId::ROOT.0, Cache::of(libc::S_IFDIR));
+        Ok(tree)
     }
 
     pub(super) fn space(&self) -> &Space {
         &self.space
     }
 
-    /// The node of `id`, or ESTALE.
-    pub(super) fn node(&self, id: NodeId) -> Result<&Node> {
-        self.nodes.get(id.0).ok_or(Errno::ESTALE)
+    pub(super) fn set_cache(&self, id: u64, cache: Cache) {
+        if let Some(lock) = self.caches.get(id) {
+            *write(lock) = cache;
+        }
     }
 
-    pub(super) fn inode(&self, id: NodeId) -> Result<RwLockReadGuard<'_, Inode>> {
-        Ok(read(&self.node(id)?.inode))
+    /// Changes what is known of a directory's names.
+    pub(super) fn change_dir(&self, id: u64, change: impl FnOnce(&mut Dir)) {
+        if let Some(lock) = self.caches.get(id)
+            && let Cache::Dir(dir) = &mut *write(lock)
+        {
+            change(dir);
+        }
     }
 
-    pub(super) fn inode_mut(&self, id: NodeId) -> Result<RwLockWriteGuard<'_, Inode>> {
-        Ok(write(&self.node(id)?.inode))
+    /// The node of `id`, or ESTALE: it is gone, or its record is damaged.
+    pub(super) fn inode(&self, id: NodeId) -> Result<Shared<'_>> {
+        let cache = read(self.caches.get(id.0).ok_or(Errno::ESTALE)?);
+        Ok(Inode { id: id.0, record: self.store.node(id.0)?, cache })
+    }
+
+    /// The same, to change it.
+    pub(super) fn inode_mut(&self, id: NodeId) -> Result<Exclusive<'_>> {
+        let cache = write(self.caches.get(id.0).ok_or(Errno::ESTALE)?);
+        Ok(Inode { id: id.0, record: self.store.node(id.0)?, cache })
     }
 
     /// What `name` in `parent` stands for; ENOENT where it stands for nothing.
-    pub(super) fn find(&self, parent: NodeId, name: &[u8]) -> Result<Target> {
+    pub(super) fn find(&self, parent: NodeId, name: &[u8]) -> Result<Found> {
         check_name(name)?;
         self.inode(parent)?.dir()?.get(name).ok_or(Errno::ENOENT)
     }
 
-    /// A node with one name to come (a directory: its own name and its dot).
-    fn insert(&self, plan: Plan, uid: u32, gid: u32) -> Result<Target> {
-        self.space.inodes().charge(1)?;
-        let Some((id, node)) = self.nodes.insert() else {
-            self.space.inodes().release(1);
-            return Err(Errno::ENOSPC);
-        };
-        let now = now();
-        let nlink = if plan.mode & libc::S_IFMT == libc::S_IFDIR { 2 } else { 1 };
-        node.lookups.store(0, Ordering::Relaxed);
-        *write(&node.inode) = Inode {
-            mode: plan.mode,
-            uid,
-            gid,
-            rdev: plan.rdev,
-            nlink,
-            atime: now,
-            mtime: now,
-            ctime: now,
-            btime: now,
-            content: plan.content,
-            ..Inode::default()
-        };
-        Ok(Target { node: id, kind: plan.mode & libc::S_IFMT })
-    }
-
     /// Makes a node for `cx` in the directory `parent`, which gives its group to what is
     /// made in it if it is setgid. Write lock.
-    pub(super) fn make(&self, cx: &Context, parent: NodeId, mut plan: Plan) -> Result<Target> {
-        let gid = {
-            let directory = self.inode(parent)?;
-            directory.dir()?;
-            if directory.nlink == 0 {
-                return Err(Errno::ENOENT);
+    pub(super) fn make<'a>(
+        &'a self,
+        batch: &mut Batch<'a>,
+        cx: &Context,
+        parent: NodeId,
+        plan: &Plan<'_>,
+    ) -> Result<Target> {
+        let directory = batch.directory(parent)?;
+        let mut mode = plan.mode;
+        let mut gid = cx.gid;
+        if directory.mode & libc::S_ISGID != 0 {
+            gid = directory.gid;
+            if mode & libc::S_IFMT == libc::S_IFDIR {
+                mode |= libc::S_ISGID;
             }
-            if directory.mode & libc::S_ISGID == 0 {
-                cx.gid
-            } else {
-                if let Content::Dir(_) = plan.content {
-                    plan.mode |= libc::S_ISGID;
-                }
-                directory.gid
-            }
-        };
-        self.insert(plan, cx.uid, gid)
+        }
+        let id = batch.add_node(NodeRecord::new(mode, plan.rdev, cx.uid, gid))?;
+        let target = Target { node: id, kind: mode & libc::S_IFMT };
+        let mut record = *batch.node(id)?;
+        record.set_flag(LINKABLE, plan.linkable);
+        record.parent = if target.is_dir() { parent.0 } else { 0 };
+        set_target(&mut record, plan.target, || batch.add_memfd(|fd| Held::content(id, fd)))?;
+        *batch.node(id)? = record;
+        Ok(target)
     }
 
-    /// Makes a node and names it. Write lock.
+    /// Makes a node and names it; counted as a lookup. Write lock.
     pub(super) fn make_named(
         &self,
         cx: &Context,
         parent: NodeId,
         name: &[u8],
-        plan: Plan,
+        plan: &Plan<'_>,
     ) -> Result<Target> {
         match self.find(parent, name) {
             Err(Errno::ENOENT) => {}
             Ok(_) => return Err(Errno::EEXIST),
             Err(errno) => return Err(errno),
         }
-        let target = self.make(cx, parent, plan)?;
-        let mut directory = self.inode_mut(parent)?;
-        directory.dir_mut()?.set(name, target);
+        let mut batch = Batch::new(self);
+        let target = self.make(&mut batch, cx, parent, plan)?;
+        batch.charge_inode()?;
+        batch.set_name(parent, name, target)?;
+        batch.node(target.node)?.nlink = if target.is_dir() { 2 } else { 1 };
+        batch.node(target.node)?.lookups = 1;
+        let directory = batch.node(parent.0)?;
         directory.nlink += u32::from(target.is_dir());
         directory.modified();
+        batch.finish(cx.unique, target.node);
         Ok(target)
     }
 
-    /// Gives `node` the further name `name`. Write lock.
-    pub(super) fn link(&self, node: NodeId, parent: NodeId, name: &[u8]) -> Result<Target> {
+    /// Makes a file without a name; counted as a lookup. Write lock.
+    pub(super) fn make_nameless(
+        &self,
+        cx: &Context,
+        parent: NodeId,
+        plan: &Plan<'_>,
+    ) -> Result<Target> {
+        let mut batch = Batch::new(self);
+        let target = self.make(&mut batch, cx, parent, plan)?;
+        batch.charge_inode()?;
+        batch.node(target.node)?.lookups = 1;
+        batch.finish(cx.unique, target.node);
+        Ok(target)
+    }
+
+    /// Gives `node` the further name `name`; counted as a lookup. Write lock.
+    pub(super) fn link(
+        &self,
+        cx: &Context,
+        node: NodeId,
+        parent: NodeId,
+        name: &[u8],
+    ) -> Result<Target> {
         match self.find(parent, name) {
-            Err(Errno::ENOENT) if self.inode(parent)?.nlink > 0 => {}
+            Err(Errno::ENOENT) => {}
             Ok(_) => return Err(Errno::EEXIST),
             Err(errno) => return Err(errno),
         }
-        let target = {
-            let mut inode = self.inode_mut(node)?;
-            if inode.is_dir() {
-                return Err(Errno::EPERM);
-            }
-            match inode.nlink {
-                // Its inode was charged when it was made without a name.
-                0 if inode.linkable => inode.linkable = false,
-                0 => return Err(Errno::ENOENT),
-                u32::MAX => return Err(Errno::EMLINK),
-                _ => self.space.inodes().charge(1)?,
-            }
-            inode.nlink += 1;
-            inode.changed();
-            Target { node: node.0, kind: inode.kind() }
-        };
-        let mut directory = self.inode_mut(parent)?;
-        directory.dir_mut()?.set(name, target);
-        directory.modified();
+        let mut batch = Batch::new(self);
+        batch.directory(parent)?.modified();
+        let record = batch.node(node.0)?;
+        if record.is_dir() {
+            return Err(Errno::EPERM);
+        }
+        let nameless = record.nlink == 0;
+        if nameless && !record.has(LINKABLE) {
+            return Err(Errno::ENOENT);
+        }
+        record.set_flag(LINKABLE, false);
+        record.nlink = record.nlink.checked_add(1).ok_or(Errno::EMLINK)?;
+        record.changed();
+        record.lookups += 1;
+        let target = Target { node: node.0, kind: record.kind() };
+        if !nameless {
+            // Without a name it was charged when it was made.
+            batch.charge_inode()?;
+        }
+        batch.set_name(parent, name, target)?;
+        batch.finish(cx.unique, node.0);
         Ok(target)
     }
 
     /// UNLINK. Write lock.
-    pub(super) fn unlink(&self, parent: NodeId, name: &[u8]) -> Result<()> {
-        let target = self.find(parent, name)?;
-        if target.is_dir() {
+    pub(super) fn unlink(&self, cx: &Context, parent: NodeId, name: &[u8]) -> Result<()> {
+        let found = self.find(parent, name)?;
+        if found.target.is_dir() {
             return Err(Errno::EISDIR);
         }
-        let mut directory = self.inode_mut(parent)?;
-        directory.dir_mut()?.remove(name);
-        directory.modified();
-        drop(directory);
-        self.drop_name(target)
+        self.remove_name(cx, parent, found)
     }
 
     /// RMDIR. Write lock.
-    pub(super) fn rmdir(&self, parent: NodeId, name: &[u8]) -> Result<()> {
-        let target = self.find(parent, name)?;
-        if !self.inode(NodeId(target.node))?.dir()?.is_empty() {
+    pub(super) fn rmdir(&self, cx: &Context, parent: NodeId, name: &[u8]) -> Result<()> {
+        let found = self.find(parent, name)?;
+        if !found.target.is_dir() {
+            return Err(Errno::ENOTDIR);
+        }
+        if !self.is_empty(found.target) {
             return Err(Errno::ENOTEMPTY);
         }
-        let mut directory = self.inode_mut(parent)?;
-        directory.dir_mut()?.remove(name);
-        directory.nlink -= 1;
-        directory.modified();
-        drop(directory);
-        self.drop_name(target)
+        self.remove_name(cx, parent, found)
     }
 
-    /// A name of `target` is gone; with the last one, and unless the kernel still knows
-    /// the node, the node is. Write lock.
-    pub(super) fn drop_name(&self, target: Target) -> Result<()> {
-        let mut inode = self.inode_mut(NodeId(target.node))?;
-        inode.nlink = if inode.is_dir() { 0 } else { inode.nlink - 1 };
-        inode.changed();
-        if inode.nlink > 0 {
-            self.space.inodes().release(1);
-        }
-        drop(inode);
-        self.collect(NodeId(target.node));
+    /// Whether a directory is empty, or damaged: such a one can be removed too.
+    pub(super) fn is_empty(&self, target: Target) -> bool {
+        let inode = self.inode(NodeId(target.node));
+        inode.is_err() || inode.is_ok_and(|inode| inode.dir().is_ok_and(|dir| dir.is_empty()))
+    }
+
+    fn remove_name(&self, cx: &Context, parent: NodeId, found: Found) -> Result<()> {
+        let mut batch = Batch::new(self);
+        let directory = batch.node(parent.0)?;
+        directory.nlink = directory.nlink.saturating_sub(u32::from(found.target.is_dir()));
+        directory.modified();
+        batch.remove_name(parent, found);
+        batch.drop_link(found.target);
+        batch.finish(cx.unique, 0);
         Ok(())
+    }
+
+    /// Adds one to the lookups of a node. Its lock, or the tree's, is the caller's.
+    pub(super) fn count(&self, id: u64, record: &mut NodeRecord) -> Result<()> {
+        let before = self.store.nodes.state(id).ok_or(Errno::ESTALE)?;
+        let announced = journal::announce(Change::Count, id, before, 1);
+        record.lookups += 1;
+        self.store.nodes.put(id, record);
+        announced.keep();
+        Ok(())
+    }
+
+    /// Takes `amount` off the lookups of `id`; true when it may have to be freed. Read lock.
+    pub(super) fn uncount(&self, id: NodeId, amount: u64) -> bool {
+        let Ok(mut inode) = self.inode_mut(id) else { return false };
+        inode.record.lookups = inode.record.lookups.saturating_sub(amount);
+        let Some(before) = self.store.nodes.state(id.0) else { return false };
+        // A node that is unused from here on is freed at once, or by a takeover.
+        let _announced = journal::announce(Change::Uncount, id.0, before, amount);
+        inode.save(&self.store).is_ok() && inode.record.is_unused()
     }
 
     /// Frees `id` if nothing names it and the kernel has forgotten it. Write lock.
     pub(super) fn collect(&self, id: NodeId) {
-        let Ok(node) = self.node(id) else { return };
-        let mut inode = write(&node.inode);
-        if inode.nlink > 0 || node.lookups.load(Ordering::Relaxed) > 0 {
-            return;
-        }
-        let gone = std::mem::take(&mut *inode);
-        drop(inode);
-        if let Content::File(mut data) = gone.content {
-            data.drop_all(&self.space);
-        }
-        self.space.bytes().release(gone.xattrs.cost());
+        let unused = self.store.node(id.0).ok().filter(NodeRecord::is_unused);
+        let Some(record) = unused else { return };
+        Held::of(id.0, &record).for_each(|held| self.store.doubt(held));
+        self.store.nodes.remove(id.0);
+        self.clean(id.0, &record);
         self.space.inodes().release(1);
-        self.nodes.remove(id.0);
     }
 
-    /// Takes `count` off the lookups of `id`; true when it may have to be freed. Read lock.
-    pub(super) fn forget(&self, id: NodeId, count: u64) -> bool {
-        let Ok(node) = self.node(id) else { return false };
-        let take = |lookups: u64| Some(lookups.saturating_sub(count));
-        let taken = node.lookups.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take);
-        taken.is_ok_and(|before| before <= count) && read(&node.inode).nlink == 0
+    /// Lets go of what a node held whose record is gone.
+    pub(super) fn clean(&self, id: u64, record: &NodeRecord) {
+        let Some(lock) = self.caches.get(id) else { return };
+        if let Cache::File(data) = std::mem::take(&mut *write(lock)) {
+            self.space.bytes().release(data.pages() * super::data::PAGE);
+        }
+        self.space.bytes().release(record.xattr_bytes);
+        Held::of(id, record).for_each(|held| self.store.close(held));
     }
 }

@@ -6,6 +6,7 @@ use super::Passthrough;
 use super::nodes::{Node, NodeFd};
 use crate::Errno;
 use crate::fs::{Context, Result};
+use crate::recovery::journal;
 use crate::sys::file::Statx;
 use crate::sys::{Fd, creds, file, xattr};
 use crate::wire::flags::SetattrValid;
@@ -15,9 +16,11 @@ use crate::wire::{AttrReply, FileHandle, NodeId, Statfs, StatxReply, Timestamp, 
 impl Passthrough {
     /// Whether the kernel may keep attributes that it gets of this node now; remembers that it
     /// was told so.
-    pub(super) fn trust(&self, node: &mut Node) -> bool {
+    pub(super) fn trust(&self, node: &mut Node<'_>) -> bool {
         let trusted = !node.is_mapped_writable() && !self.attr_valid.is_zero();
-        node.attrs_trusted |= trusted;
+        if trusted && !node.record.attrs_trusted() {
+            node.change(|record| record.set_attrs_trusted(true));
+        }
         trusted
     }
 
@@ -66,6 +69,10 @@ impl Passthrough {
     ) -> Result<AttrReply> {
         let inode = self.nodes.fd(id)?;
         let fd = inode.get();
+        if [op.atime, op.mtime].contains(&Some(SetTime::Now)) {
+            // Begun, and allowed: a successor sets the time at which it was.
+            journal::intend(&[]);
+        }
         if let Some(mode) = op.mode {
             file::chmod(fd, mode & 0o7777)?;
         }
@@ -95,7 +102,8 @@ impl Passthrough {
         inode: Fd,
         valid: SetattrValid,
     ) -> Result<()> {
-        let writes = self.nodes.lock(id)?.writers > 0 && !valid.contains(SetattrValid::FATTR_CTIME);
+        let writes =
+            self.nodes.lock(id)?.local.writers > 0 && !valid.contains(SetattrValid::FATTR_CTIME);
         if writes && cx.uid == 0 {
             // Root's writes leave the bits; capabilities go with every write.
             return match xattr::remove(inode, c"security.capability") {

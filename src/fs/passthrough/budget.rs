@@ -50,15 +50,14 @@ impl Nodes {
         if !self.can_open_handles {
             return;
         }
-        let (mut left, end) = (wanted, self.slab.end());
+        let (mut left, end) = (wanted, self.table.end());
         for directories in [false, true] {
             for _ in 0..end.min(LOOKS) {
                 if left == 0 {
                     return;
                 }
                 let index = self.hand.fetch_add(1, Ordering::Relaxed) % end;
-                if let Some((_, node)) = self.slab.at(index)
-                    && let Ok(mut node) = node.try_lock()
+                if let Some(mut node) = self.try_lock_at(index)
                     && self.demote(&mut node, directories)
                 {
                     left -= 1;
@@ -68,20 +67,15 @@ impl Nodes {
     }
 
     /// From descriptor to handle.
-    fn demote(&self, node: &mut Node, directories: bool) -> bool {
-        let Place::Kept(fd) = node.place else { return false };
-        if node.pins > 0 || node.is_root() {
+    fn demote(&self, node: &mut Node<'_>, directories: bool) -> bool {
+        let Place::Kept(fd) = self.place(&node.record) else { return false };
+        if node.local.pins > 0 || node.record.is_root() {
             return false;
         }
         let Ok(stat) = file::fstatx(fd) else { return false };
         if stat.stx_nlink == 0 || is_directory(&stat) != directories {
             return false;
         }
-        let Some(place) = self.by_handle(fd, &stat) else { return false };
-        node.place = place;
-        self.by_handle.fetch_add(1, Ordering::Relaxed);
-        self.kept.fetch_sub(1, Ordering::Relaxed);
-        fd.close();
-        true
+        self.give_up_fd(node, &stat)
     }
 }

@@ -9,6 +9,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use crate::Errno;
+use crate::recovery::fds::{Fds, Kind};
 use crate::sys::{Fd, OpFd, file};
 
 pub(super) struct Covered {
@@ -20,14 +21,17 @@ pub(super) struct Covered {
 impl Covered {
     /// The directory at `path`, canonical, which is not mounted on yet. `None`: it cannot be
     /// opened, and then it cannot be mounted on either.
-    pub(super) fn of(path: &Path) -> Option<Covered> {
+    pub(super) fn of(path: &Path, fds: Fds) -> Option<Covered> {
         let open = |path: &Path| {
             let path = CString::new(path.as_os_str().as_bytes()).ok()?;
             file::openat(Fd::CWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).ok()
         };
         let name = CString::new(path.file_name()?.as_bytes()).ok()?;
         let parent = identity(open(path.parent()?)?.get()).ok()?;
-        Some(Covered { fd: open(path)?.keep(), parent, name })
+        let fd = open(path)?.keep();
+        fds.begin(fd, Kind::Own, 0).ok()?;
+        fds.keep(fd, Kind::Own, 0);
+        Some(Covered { fd, parent, name })
     }
 
     /// Whether `name` in `parent` is the mount point.

@@ -85,26 +85,27 @@ impl Passthrough {
         mut take: impl FnMut(Fd, dir::Entry<'_>) -> bool,
     ) -> Result<()> {
         let mut buf = [0; ROOM];
-        self.handles.with(fh, |open| {
-            if open.position != offset {
-                file::lseek(open.fd, offset, libc::SEEK_SET as u32)?;
+        self.handles.with_position(fh, |fd, position| {
+            if *position != offset {
+                file::lseek(fd, offset, libc::SEEK_SET as u32)?;
             }
-            let length = dir::getdents(open.fd, &mut buf[..room])?;
+            // Wherever a failure leaves it.
+            *position = u64::MAX;
+            let length = dir::getdents(fd, &mut buf[..room])?;
             let mut reached = offset;
             for entry in dir::entries(&buf[..length]) {
                 let next = entry.next;
-                if !take(open.fd, entry) {
+                if !take(fd, entry) {
                     if reached == offset {
                         // No room for one entry: an empty answer would mean the end.
                         return Err(Errno::EINVAL);
                     }
                     // Not taken: where the lower directory stands now is of no use.
-                    open.position = u64::MAX;
                     return Ok(());
                 }
                 reached = next;
             }
-            open.position = reached;
+            *position = reached;
             Ok(())
         })?
     }

@@ -3,10 +3,13 @@
 //! With FUSE_PASSTHROUGH the kernel reads and writes the lower file itself; READ and WRITE
 //! come here only without it.
 
+use nix::fcntl::{FcntlArg, fcntl};
+
 use super::Passthrough;
 use super::nodes::Backing;
 use crate::Errno;
 use crate::fs::{Context, IoctlReply, Result};
+use crate::recovery::journal;
 use crate::session::about_to_block;
 use crate::sys::{creds, file};
 use crate::wire::flags::WriteFlags;
@@ -80,7 +83,17 @@ impl Passthrough {
         if op.flags as i32 & libc::O_DSYNC != 0 {
             about_to_block();
         }
-        let write = || file::pwrite(fd, op.data, op.offset);
+        if op.flags as i32 & libc::O_APPEND != 0 && appends(fd)? {
+            // Whatever the position is: a successor sees by the size how much is written.
+            journal::intend(&[file::fstatx(fd)?.stx_size]);
+        }
+        self.write_behind(op, 0)
+    }
+
+    /// Writes what is behind the first `done` bytes of a request; returns how many bytes.
+    pub(super) fn write_behind(&self, op: &ops::Write<'_>, done: usize) -> Result<u32> {
+        let fd = self.handles.fd(op.fh)?;
+        let write = || file::pwrite(fd, &op.data[done..], op.offset + done as u64);
         let written = match op.write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
             true => creds::without_fsetid(write)?,
             false => write()?,
@@ -99,7 +112,7 @@ impl Passthrough {
     /// Whether the kernel may hold data of this file that the lower file has not got.
     fn has_dirty_pages(&self, id: NodeId) -> Result<bool> {
         let node = self.nodes.lock(id)?;
-        Ok(node.writers > 0 && node.backing == Backing::Served)
+        Ok(node.local.writers > 0 && node.record.backing() == Backing::Served)
     }
 
     pub(super) fn copy_range(&self, op: &ops::CopyFileRange64) -> Result<u64> {
@@ -138,6 +151,12 @@ impl Passthrough {
         out[..size].copy_from_slice(&data[..size]);
         Ok(IoctlReply { result, size })
     }
+}
+
+/// Whether writes to this open file go to its end: the lower flags keep O_APPEND for append-only
+/// files alone.
+fn appends(fd: crate::sys::Fd) -> Result<bool> {
+    Ok(fcntl(fd, FcntlArg::F_GETFL)? & libc::O_APPEND != 0)
 }
 
 /// A file without holes, as POSIX allows to say of any file: the true answer would leave out

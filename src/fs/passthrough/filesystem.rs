@@ -1,18 +1,28 @@
 //! The trait: one line an opcode. What is not here answers ENOSYS on purpose: POLL (files are
 //! always ready), BMAP (not a block device).
 
+use std::sync::atomic::Ordering;
+
 use super::Passthrough;
 use crate::Errno;
 use crate::channel::Connection;
-use crate::fs::{Context, Filesystem, IoctlReply, Result};
-use crate::session::Negotiation;
-use crate::sys::{creds, file, path};
+use crate::fs::{Context, Filesystem, IoctlReply, Recovered, Result, Unfinished};
+use crate::recovery::fds::{Counts, Kind};
+use crate::recovery::journal::{Change, Effect};
+use crate::session::{Negotiated, Negotiation};
+use crate::sys::{Fd, creds, file, path};
+use crate::wire::flags::InitFlags;
 use crate::wire::ops::{self, FileLock};
-use crate::wire::{AttrReply, DirBuffer, Entry, NodeId, Opened, Statfs, StatxReply};
+use crate::wire::{AttrReply, DirBuffer, Entry, FileHandle, NodeId, Opened, Statfs, StatxReply};
 
 impl Filesystem for Passthrough {
     fn init(&self, negotiation: &mut Negotiation) {
         self.negotiate(negotiation);
+    }
+
+    fn resume(&self, negotiated: &Negotiated) {
+        let agreed = negotiated.protocol.flags.contains(InitFlags::FUSE_PASSTHROUGH);
+        self.passthrough.store(agreed, Ordering::Relaxed);
     }
 
     fn started(&self, connection: Connection) {
@@ -23,6 +33,42 @@ impl Filesystem for Passthrough {
         if let Err(error) = creds::prepare_thread() {
             tracing::error!("a serving thread keeps the process's umask and rights: {error}");
         }
+    }
+
+    fn takeover(&self, kept: &Counts) {
+        self.nodes.takeover(kept);
+        self.count_handles();
+        self.locks.takeover();
+    }
+
+    fn holds(&self, kind: Kind, index: u32, fd: Fd) -> bool {
+        match kind {
+            Kind::Handle => self.handles.holds(index, fd),
+            Kind::Lock => self.locks.holds(index, fd),
+            _ => self.nodes.holds(kind, index, fd),
+        }
+    }
+
+    fn happened(&self, effect: &Effect) -> bool {
+        match effect.change {
+            Change::Open => self.handles.happened(effect),
+            Change::Count | Change::Uncount => self.nodes.happened(effect),
+        }
+    }
+
+    fn settle(&self, effect: &Effect) {
+        match effect.change {
+            Change::Open => self.close_handle(FileHandle(effect.id)),
+            Change::Count | Change::Uncount => self.nodes.settle(effect),
+        }
+    }
+
+    fn recover(&self, request: &Unfinished<'_>) -> Recovered {
+        self.recover_request(request)
+    }
+
+    fn counts(&self) -> (u64, u64) {
+        (self.nodes.table.count(), self.handles.count_all())
     }
 
     fn lookup(&self, _: &Context, parent: NodeId, op: &ops::Lookup<'_>) -> Result<Entry> {
@@ -156,7 +202,7 @@ impl Filesystem for Passthrough {
     }
 
     fn releasedir(&self, _: NodeId, op: &ops::Releasedir) {
-        self.close_dir(op.fh);
+        self.close_handle(op.fh);
     }
 
     fn fsyncdir(&self, _: &Context, _: NodeId, op: &ops::Fsyncdir) -> Result<()> {

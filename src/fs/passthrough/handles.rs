@@ -10,69 +10,136 @@
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::nodes::Backing;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+use super::locals::Locals;
+use super::nodes::{Backing, Node};
 use super::{Cache, Passthrough};
 use crate::Errno;
-use crate::fs::slab::Slab;
+use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::fds::{Fds, Kind};
+use crate::recovery::journal::{self, Change, Effect};
+use crate::recovery::table::Table;
 use crate::sys::{Fd, OpFd, file};
 use crate::wire::flags::OpenOutFlags;
 use crate::wire::{FileHandle, NodeId, Opened};
 
+/// Open files at the most; the limit of descriptors comes first.
+const CAPACITY: u32 = 1 << 20;
+const WRITABLE: u32 = 1;
+const DIRECTORY: u32 = 2;
+/// A place in a directory that nobody asks for: the lower directory stands somewhere else.
+const NOWHERE: u64 = u64::MAX;
+
 /// One open file or directory.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
 pub(super) struct Open {
-    pub(super) fd: Fd,
-    node: NodeId,
-    writable: bool,
-    /// Where the directory stands: an offset of lseek(2).
-    pub(super) position: u64,
+    node: u64,
+    fd: i32,
+    kind: u32,
+    /// The flags that it was opened with.
+    flags: u32,
+    padding: u32,
+}
+
+impl Open {
+    fn new(node: NodeId, fd: Fd, kind: u32, flags: u32) -> Open {
+        Open { node: node.0, fd: fd.number(), kind, flags, padding: 0 }
+    }
+
+    pub(super) fn fd(&self) -> Fd {
+        Fd::from_number(self.fd)
+    }
+
+    fn is_writable(&self) -> bool {
+        self.kind & WRITABLE != 0
+    }
+
+    fn is_directory(&self) -> bool {
+        self.kind & DIRECTORY != 0
+    }
 }
 
 /// All of them.
 pub(super) struct Handles {
-    slab: Slab<Mutex<Option<Open>>>,
+    table: Table<Open>,
+    fds: Fds,
+    /// Where a directory stands: an offset of lseek(2).
+    positions: Locals<Mutex<Option<u64>>>,
     count: AtomicUsize,
 }
 
 impl Handles {
-    pub(super) fn new() -> Handles {
-        Handles { slab: Slab::new(1), count: AtomicUsize::new(0) }
+    pub(super) fn new(arena: &Arena) -> Result<Handles, ArenaError> {
+        Ok(Handles {
+            table: Table::new(arena, "handles", CAPACITY, 1)?,
+            fds: arena.fds(),
+            positions: Locals::new(CAPACITY),
+            count: AtomicUsize::new(0),
+        })
     }
 
-    /// Takes an open file in.
-    pub(super) fn insert(&self, open: Open) -> Result<FileHandle, Errno> {
-        let (id, slot) = self.slab.insert().ok_or(Errno::ENFILE)?;
-        *slot.lock().unwrap() = Some(open);
+    /// Takes an open file in; its descriptor is the table's from then on.
+    fn insert(&self, fd: OpFd, node: NodeId, kind: u32, flags: u32) -> Result<FileHandle, Errno> {
+        let reserved = self.table.reserve().ok_or(Errno::ENFILE)?;
+        let (id, index) = (reserved.id(), reserved.id() as u32);
+        if let Err(error) = self.fds.begin(fd.get(), Kind::Handle, index) {
+            self.table.give_back(reserved);
+            return Err(error);
+        }
+        let fd = fd.keep();
+        if let Some(position) = self.positions.at(index) {
+            *position.lock().unwrap() = None;
+        }
+        let opened = journal::announce(Change::Open, id, 0, 0);
+        self.table.publish(reserved, &Open::new(node, fd, kind, flags));
+        opened.keep();
+        self.fds.keep(fd, Kind::Handle, index);
         self.count.fetch_add(1, Ordering::Relaxed);
         Ok(FileHandle(id))
     }
 
-    /// The open file. EBADF: there is no such handle (any more).
-    pub(super) fn fd(&self, fh: FileHandle) -> Result<Fd, Errno> {
-        self.with(fh, |open| open.fd)
+    fn get(&self, fh: FileHandle) -> Result<Open, Errno> {
+        self.table.get(fh.0).ok_or(Errno::EBADF)
     }
 
-    /// Runs `f` on the handle, one at a time.
-    pub(super) fn with<T>(
+    /// The open file. EBADF: there is no such handle (any more).
+    pub(super) fn fd(&self, fh: FileHandle) -> Result<Fd, Errno> {
+        Ok(self.get(fh)?.fd())
+    }
+
+    /// Runs `f` on an open directory and the place where it stands, one at a time.
+    pub(super) fn with_position<T>(
         &self,
         fh: FileHandle,
-        f: impl FnOnce(&mut Open) -> T,
+        f: impl FnOnce(Fd, &mut u64) -> T,
     ) -> Result<T, Errno> {
-        let slot = self.slab.get(fh.0).ok_or(Errno::EBADF)?;
-        slot.lock().unwrap().as_mut().map(f).ok_or(Errno::EBADF)
+        let position = self.positions.at(fh.0 as u32).ok_or(Errno::EBADF)?;
+        let mut position = position.lock().unwrap();
+        let open = self.get(fh)?;
+        // A successor does not know how far its predecessor had read.
+        let mut at = position.unwrap_or(NOWHERE);
+        let result = f(open.fd(), &mut at);
+        *position = Some(at);
+        Ok(result)
     }
 
     /// What closing the file would report, for one that can be written: an error of quota or
     /// space that a network file system has kept until now.
     pub(super) fn flush(&self, fh: FileHandle) -> Result<(), Errno> {
-        let (fd, writable) = self.with(fh, |open| (open.fd, open.writable))?;
-        if writable { fd.flush() } else { Ok(()) }
+        let open = self.get(fh)?;
+        if open.is_writable() { open.fd().flush() } else { Ok(()) }
     }
 
-    /// Takes the open file out; the caller closes it.
-    pub(super) fn remove(&self, fh: FileHandle) -> Option<Open> {
-        let open = self.slab.get(fh.0)?.lock().unwrap().take()?;
-        self.slab.remove(fh.0);
+    /// Closes the open file; returns what it was. Whatever of it a dead worker has done already
+    /// is not done again.
+    fn remove(&self, fh: FileHandle) -> Option<Open> {
+        let open = self.get(fh).ok()?;
+        self.fds.close_if(open.fd(), Kind::Handle, fh.0 as u32);
+        if !self.table.remove(fh.0) {
+            return None;
+        }
         self.count.fetch_sub(1, Ordering::Relaxed);
         Some(open)
     }
@@ -81,15 +148,28 @@ impl Handles {
     pub(super) fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
     }
+
+    /// How many files are open, as a process beside the worker sees it.
+    pub(super) fn count_all(&self) -> u64 {
+        self.table.count()
+    }
+
+    /// Takeover: see [`crate::fs::Filesystem::holds`].
+    pub(super) fn holds(&self, index: u32, fd: Fd) -> bool {
+        self.table.at(index).is_some_and(|(_, open)| open.fd() == fd)
+    }
+
+    /// Takeover: see [`crate::fs::Filesystem::happened`].
+    pub(super) fn happened(&self, effect: &Effect) -> bool {
+        self.table.state(effect.id).is_some()
+    }
 }
 
 impl Passthrough {
     /// Takes an open directory in.
     pub(super) fn opened_dir(&self, node: NodeId, fd: OpFd) -> Result<Opened, Errno> {
         self.make_room();
-        let open = Open { fd: fd.get(), node, writable: false, position: 0 };
-        let fh = self.handles.insert(open)?;
-        fd.keep();
+        let fh = self.handles.insert(fd, node, DIRECTORY, 0)?;
         let open_flags = match self.cache {
             Cache::Always => OpenOutFlags::FOPEN_CACHE_DIR | OpenOutFlags::FOPEN_KEEP_CACHE,
             _ => OpenOutFlags::empty(),
@@ -108,8 +188,8 @@ impl Passthrough {
     ) -> Result<Opened, Errno> {
         let writable = flags as i32 & libc::O_ACCMODE != libc::O_RDONLY;
         self.make_room();
-        let open = Open { fd: fd.get(), node, writable, position: 0 };
-        let fh = self.handles.insert(open)?;
+        let kind = if writable { WRITABLE } else { 0 };
+        let fh = self.handles.insert(fd, node, kind, flags)?;
         let (backing, distrust) = match self.count_open(node, writable) {
             Ok(opened) => opened,
             Err(error) => {
@@ -117,7 +197,6 @@ impl Passthrough {
                 return Err(error);
             }
         };
-        fd.keep();
         if distrust && !fresh {
             // What the kernel has from before the open would hide the mapped writes.
             let _ = self.connection()?.inval_attributes(node);
@@ -145,16 +224,31 @@ impl Passthrough {
         // Reached before the lock: a node by handle is opened for it.
         let inode = self.nodes.fd(id)?;
         let mut node = self.nodes.lock(id)?;
-        if node.opens == 0 {
-            node.backing = self.register(inode.get());
+        if node.local.opens == 0 {
+            // One that a dead worker was about to take back.
+            self.unregister(&mut node);
+            let backing = self.register(inode.get());
+            node.change(|record| record.set_backing(backing));
         }
-        node.opens += 1;
-        node.writers += u32::from(writable);
-        let distrust = node.is_mapped_writable() && node.attrs_trusted;
+        node.local.opens += 1;
+        node.local.writers += u32::from(writable);
+        let distrust = node.is_mapped_writable() && node.record.attrs_trusted();
         if distrust {
-            node.attrs_trusted = false;
+            node.change(|record| record.set_attrs_trusted(false));
         }
-        Ok((node.backing, distrust))
+        Ok((node.record.backing(), distrust))
+    }
+
+    /// Takes the registration of a node's inode back.
+    fn unregister(&self, node: &mut Node<'_>) {
+        if let Backing::Id(id) = node.record.backing()
+            && let Ok(connection) = self.connection()
+        {
+            let _ = connection.backing_close(id);
+        }
+        if node.record.backing() != Backing::None {
+            node.change(|record| record.set_backing(Backing::None));
+        }
     }
 
     fn register(&self, inode: Fd) -> Backing {
@@ -182,24 +276,31 @@ impl Passthrough {
     /// RELEASE: the last reference is gone.
     pub(super) fn close_handle(&self, fh: FileHandle) {
         let Some(open) = self.handles.remove(fh) else { return };
-        open.fd.close();
         self.note_open_files();
-        let Ok(mut node) = self.nodes.lock(open.node) else { return };
-        node.writers = node.writers.saturating_sub(u32::from(open.writable));
-        node.opens = node.opens.saturating_sub(1);
-        if node.opens == 0
-            && let Backing::Id(id) = std::mem::take(&mut node.backing)
-            && let Ok(connection) = self.connection()
-        {
-            let _ = connection.backing_close(id);
+        if open.is_directory() {
+            return;
+        }
+        let Ok(mut node) = self.nodes.lock(NodeId(open.node)) else { return };
+        node.local.writers = node.local.writers.saturating_sub(u32::from(open.is_writable()));
+        node.local.opens = node.local.opens.saturating_sub(1);
+        if node.local.opens == 0 {
+            self.unregister(&mut node);
         }
     }
 
-    /// RELEASEDIR.
-    pub(super) fn close_dir(&self, fh: FileHandle) {
-        if let Some(open) = self.handles.remove(fh) {
-            open.fd.close();
-            self.note_open_files();
+    /// Takeover: counts the handles that outlived their worker.
+    pub(super) fn count_handles(&self) {
+        let mut count = 0;
+        for (_, open) in self.handles.table.iter() {
+            count += 1;
+            if open.is_directory() {
+                continue;
+            }
+            if let Ok(mut node) = self.nodes.lock(NodeId(open.node)) {
+                node.local.opens += 1;
+                node.local.writers += u32::from(open.is_writable());
+            }
         }
+        self.handles.count.store(count, Ordering::Relaxed);
     }
 }

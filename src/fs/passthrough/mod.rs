@@ -16,12 +16,15 @@
 //! | file | what |
 //! | --- | --- |
 //! | `nodes`, `budget` | node ids: which inode, how it is reached, how often the kernel knows it |
+//! | `mounts` | the mounts that the tree spans |
+//! | `locals` | what a worker knows for itself of a record in the arena |
 //! | `handles` | open files and directories, passthrough registrations |
 //! | `names` | LOOKUP and what makes, moves and removes names |
 //! | `files`, `dirs` | what is done with an open file, an open directory |
 //! | `attrs`, `xattrs` | attributes |
 //! | `covered` | a mount point below the source |
 //! | `locks` | POSIX, OFD and flock locks |
+//! | `recover` | whether a request of a dead worker has happened |
 //! | `filesystem` | the trait: one line an opcode |
 
 mod attrs;
@@ -31,9 +34,12 @@ mod dirs;
 mod files;
 mod filesystem;
 mod handles;
+mod locals;
 mod locks;
+mod mounts;
 mod names;
 mod nodes;
+mod recover;
 mod xattrs;
 
 use std::ffi::CString;
@@ -46,6 +52,7 @@ use std::time::Duration;
 use crate::Errno;
 use crate::channel::Connection;
 use crate::mount::Cache;
+use crate::recovery::arena::{Arena, ArenaError};
 use crate::session::Negotiation;
 use crate::sys::creds::Powers;
 use crate::sys::{Fd, file};
@@ -70,6 +77,8 @@ pub struct Config {
     pub kernel_checks: bool,
     /// The preferred I/O size that every file shows, in bytes, instead of its own.
     pub blksize: Option<u32>,
+    /// Descriptors that are not for this file system, out of RLIMIT_NOFILE.
+    pub reserved_fds: u64,
     /// Where this is going to be mounted; matters when that is below the source.
     pub mountpoint: Option<PathBuf>,
 }
@@ -80,6 +89,9 @@ pub enum StartError {
     /// It cannot be opened.
     #[error("{}: see that it is a directory that this user may read", .0.desc())]
     Source(#[from] Errno),
+    /// No memory for its tables, or tables of another version.
+    #[error(transparent)]
+    Arena(#[from] ArenaError),
     /// Inodes are opened through /proc.
     #[error("/proc/self/fd: {}: mount /proc first", .0.desc())]
     Proc(Errno),
@@ -96,6 +108,7 @@ impl Default for Config {
             passthrough: true,
             kernel_checks: true,
             blksize: None,
+            reserved_fds: 0,
             mountpoint: None,
         }
     }
@@ -120,18 +133,22 @@ pub struct Passthrough {
 }
 
 impl Passthrough {
-    /// Serves `source`, a directory. Raises the soft limit of open files.
-    pub fn new(source: &Path, config: &Config) -> Result<Passthrough, StartError> {
+    /// Serves `source`, a directory, with what must outlive a worker in `arena`. Raises the soft
+    /// limit of open files.
+    pub fn new(source: &Path, config: &Config, arena: &Arena) -> Result<Passthrough, StartError> {
         let path = CString::new(source.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
         let flags = libc::O_RDONLY | libc::O_DIRECTORY;
         let root = file::openat(Fd::CWD, &path, flags, 0)?;
         file::reopen(root.get(), libc::O_PATH).map_err(StartError::Proc)?;
-        let limit = crate::sys::process::raise_file_limit()?;
+        let limit = crate::sys::process::raise_file_limit()?.saturating_sub(config.reserved_fds);
         crate::sys::process::ignore_file_size_limit()?;
         let powers = Powers::of_thread();
-        let nodes = nodes::Nodes::new(root.keep(), limit, powers.open_handles, config.blksize)?;
+        let nodes =
+            nodes::Nodes::new(arena, root.keep(), limit, powers.open_handles, config.blksize)?;
         let covered = match &config.mountpoint {
-            Some(path) if path.starts_with(source) && path != source => covered::Covered::of(path),
+            Some(path) if path.starts_with(source) && path != source => {
+                covered::Covered::of(path, arena.fds())
+            }
             _ => None,
         };
         let (name, negative) = match config.cache {
@@ -141,8 +158,8 @@ impl Passthrough {
         };
         Ok(Passthrough {
             nodes,
-            handles: handles::Handles::new(),
-            locks: locks::Locks::default(),
+            handles: handles::Handles::new(arena)?,
+            locks: locks::Locks::new(arena)?,
             covered,
             cache: config.cache,
             entry_valid: config.entry_timeout.unwrap_or(name),

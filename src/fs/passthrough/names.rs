@@ -6,6 +6,8 @@ use std::time::Duration;
 use super::Passthrough;
 use crate::Errno;
 use crate::fs::{Context, Result};
+use crate::recovery::decide::Identity;
+use crate::recovery::journal;
 use crate::sys::file::{self, Statx};
 use crate::sys::{Fd, OpFd, creds, path};
 use crate::wire::{Entry, Extensions, NodeId, Opened, ops};
@@ -29,7 +31,7 @@ impl Passthrough {
     }
 
     /// The inode of a name.
-    fn look_at(&self, parent: Fd, name: &CStr) -> Result<OpFd> {
+    pub(super) fn look_at(&self, parent: Fd, name: &CStr) -> Result<OpFd> {
         match &self.covered {
             Some(covered) if covered.is(parent, name) => covered.open(),
             _ => file::openat(parent, name, LOOK, 0),
@@ -128,9 +130,14 @@ impl Passthrough {
         let node = self.nodes.fd(op.oldnode)?;
         let parent = self.nodes.fd(newparent)?;
         path::link(node.get(), parent.get(), op.newname.as_cstr())?;
-        let stat = file::fstatx(node.get())?;
-        let trusted = self.nodes.count(op.oldnode, |node| self.trust(node))?;
-        Ok(self.entry_of(op.oldnode, &stat, trusted))
+        self.linked(op.oldnode, node.get())
+    }
+
+    /// The entry of a node that has got another name; `inode` is its descriptor.
+    pub(super) fn linked(&self, node: NodeId, inode: Fd) -> Result<Entry> {
+        let stat = file::fstatx(inode)?;
+        let trusted = self.nodes.count(node, |node| self.trust(node))?;
+        Ok(self.entry_of(node, &stat, trusted))
     }
 
     pub(super) fn remove_name(&self, parent: NodeId, name: &CStr) -> Result<()> {
@@ -155,6 +162,11 @@ impl Passthrough {
         let to = self.nodes.fd(op.newdir)?;
         let (old, new) = (op.oldname.as_cstr(), op.newname.as_cstr());
         self.nodes.keep_alive(|| self.look_at(to.get(), new));
+        if op.flags & (libc::RENAME_EXCHANGE | libc::RENAME_WHITEOUT) != 0 {
+            // Something has the old name afterwards too: a successor sees whether it is another.
+            let stat = file::fstatx(self.look_at(from.get(), old)?.get())?;
+            journal::intend(&identity(&stat).to_words());
+        }
         let rename = || path::rename(from.get(), old, to.get(), new, op.flags);
         if op.flags & libc::RENAME_WHITEOUT != 0 {
             // The whiteout left behind is a new file, and the caller's.
@@ -187,7 +199,7 @@ impl Passthrough {
         // another file meanwhile, by the open file.
         let named = file::openat(parent.get(), op.name.as_cstr(), LOOK, 0);
         match named.and_then(|inode| Ok((file::fstatx(inode.get())?, inode))) {
-            Ok((stat, inode)) if is_same(&stat, &file::fstatx(fd.get())?) => {
+            Ok((stat, inode)) if identity(&stat) == identity(&file::fstatx(fd.get())?) => {
                 self.created(inode, &stat, fd, op.flags)
             }
             _ => self.created_unnamed(fd, op.flags),
@@ -218,7 +230,13 @@ impl Passthrough {
 
     /// The entry and handle of a file just made and open as `fd`; `inode` is its O_PATH
     /// descriptor.
-    fn created(&self, inode: OpFd, stat: &Statx, fd: OpFd, flags: u32) -> Result<(Entry, Opened)> {
+    pub(super) fn created(
+        &self,
+        inode: OpFd,
+        stat: &Statx,
+        fd: OpFd,
+        flags: u32,
+    ) -> Result<(Entry, Opened)> {
         let mut entry = self.entry_with(inode, stat)?;
         match self.opened_file(entry.node, fd, flags, true) {
             Ok(opened) => {
@@ -240,7 +258,8 @@ impl Passthrough {
     }
 }
 
-/// Whether both are the same inode.
-fn is_same(a: &Statx, b: &Statx) -> bool {
-    (a.stx_ino, a.stx_dev_major, a.stx_dev_minor) == (b.stx_ino, b.stx_dev_major, b.stx_dev_minor)
+/// Which inode it is.
+pub(super) fn identity(stat: &Statx) -> Identity {
+    let device = u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor);
+    Identity { device, ino: stat.stx_ino }
 }

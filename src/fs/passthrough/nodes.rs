@@ -3,68 +3,63 @@
 //! An inode is reached by an O_PATH descriptor, or, when those get scarce (see `budget`), by
 //! a file handle that is opened for each request: a million known inodes cost memory only.
 //!
-//! One inode has one node, found by (device, inode number). A descriptor keeps the inode
+//! One inode has one node, found by (mount, inode number). A descriptor keeps the inode
 //! alive, so the pair cannot come to mean another file meanwhile. A handle does not: its
 //! inode may be gone and its number used again, which the handles' own generation tells.
 //! A file that is about to lose a name is therefore given a descriptor first
 //! ([`Nodes::keep_alive`]): it may go on being used without a name.
 //!
-//! Locks: a shard of the index first, then a node; neither is held over a request.
+//! Nodes live in the arena and outlive the worker, with their lookup counts. Who uses a node right
+//! now, and how many handles are open on it, is private: a successor counts the handles.
+//!
+//! Locks, all private: a chain of the index first, then a node; neither is held over a request.
 
-use std::collections::HashMap;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
+use xxhash_rust::xxh3::xxh3_64;
+use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
+
+use super::StartError;
+use super::locals::Locals;
+use super::mounts::Mounts;
 use crate::Errno;
-use crate::fs::slab::Slab;
+use crate::recovery::arena::Arena;
+use crate::recovery::fds::{Counts, Fds, Kind};
+use crate::recovery::index::Index;
+use crate::recovery::journal::{self, Change, Effect};
+use crate::recovery::table::Table;
 use crate::sys::file::{self, Statx};
 use crate::sys::handle::Handle;
 use crate::sys::{Fd, OpFd};
 use crate::wire::{Attr, NodeId, Timestamp};
 
+/// Nodes at the most.
+pub(super) const CAPACITY: u32 = 16 << 20;
 const SHARDS: usize = 64;
 /// The root's lookup count, which nobody takes back.
 const ROOT_LOOKUPS: u64 = 1 << 40;
 /// Bits of an inode number left as they are on the source's own file system.
 const DEVICE_SHIFT: u32 = 48;
+/// The longest file handle that a node keeps, in bytes; an inode with a longer one keeps its
+/// descriptor. ext4 needs 8, XFS 12, btrfs 20, overlayfs some 30.
+const HANDLE_MAX: usize = 40;
+/// No descriptor.
+const NONE: i32 = -1;
+/// The kernel may trust attributes that it was given.
+const TRUSTED: u32 = 1;
 
-/// A file on this machine.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
-struct Key {
-    major: u32,
-    minor: u32,
-    ino: u64,
-    /// One file seen through two mounts is two nodes: one of them may be read-only.
-    mount: u64,
-}
-
-impl Key {
-    fn of(stat: &Statx) -> Key {
-        Key {
-            major: stat.stx_dev_major,
-            minor: stat.stx_dev_minor,
-            ino: stat.stx_ino,
-            mount: stat.stx_mnt_id,
-        }
-    }
-}
-
-#[derive(Default)]
+/// How an inode is reached.
 pub(super) enum Place {
-    #[default]
-    Nowhere,
     Kept(Fd),
-    Handle {
-        handle: Handle,
-        mount: Fd,
-    },
+    Handle { handle: Handle, mount: Fd },
+    Nowhere,
 }
 
 /// Whether and how the file's data goes straight to the lower file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Backing {
     /// Not tried since the last close.
-    #[default]
     None,
     /// Registered under this id.
     Id(i32),
@@ -72,39 +67,110 @@ pub(super) enum Backing {
     Served,
 }
 
-/// One node.
-#[derive(Default)]
-pub(super) struct Node {
-    key: Key,
-    pub(super) place: Place,
-    /// Requests that use the kept descriptor right now.
-    pub(super) pins: u32,
+/// One node, as the arena has it.
+#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(super) struct Record {
+    ino: u64,
     /// How many lookups the kernel has to forget.
     nlookup: u64,
-    /// Open handles, and those among them that may write.
-    pub(super) opens: u32,
-    pub(super) writers: u32,
-    pub(super) backing: Backing,
-    /// The kernel may trust attributes that it was given.
-    pub(super) attrs_trusted: bool,
+    /// Its mount's number, see `mounts`.
+    mount: u32,
+    fd: i32,
+    /// 0: none, -1: served, else the id.
+    backing: i32,
+    flags: u32,
+    handle_kind: i32,
+    handle_length: u32,
+    handle: [u8; HANDLE_MAX],
 }
 
-impl Node {
+impl Record {
     pub(super) fn is_root(&self) -> bool {
         self.nlookup >= ROOT_LOOKUPS
     }
 
+    pub(super) fn backing(&self) -> Backing {
+        match self.backing {
+            0 => Backing::None,
+            -1 => Backing::Served,
+            id => Backing::Id(id),
+        }
+    }
+
+    pub(super) fn set_backing(&mut self, backing: Backing) {
+        self.backing = match backing {
+            Backing::None => 0,
+            Backing::Served => -1,
+            Backing::Id(id) => id,
+        };
+    }
+
+    pub(super) fn attrs_trusted(&self) -> bool {
+        self.flags & TRUSTED != 0
+    }
+
+    pub(super) fn set_attrs_trusted(&mut self, trusted: bool) {
+        self.flags = if trusted { self.flags | TRUSTED } else { self.flags & !TRUSTED };
+    }
+
+    fn set_handle(&mut self, handle: &Handle) -> bool {
+        let Some(room) = self.handle.get_mut(..handle.bytes().len()) else { return false };
+        room.copy_from_slice(handle.bytes());
+        (self.handle_kind, self.handle_length) = (handle.kind(), handle.bytes().len() as u32);
+        true
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        let bytes = self.handle.get(..self.handle_length as usize)?;
+        (!bytes.is_empty()).then(|| Handle::new(self.handle_kind, bytes))
+    }
+
+    fn hash(&self) -> u64 {
+        hash(self.mount, self.ino)
+    }
+}
+
+fn hash(mount: u32, ino: u64) -> u64 {
+    xxh3_64([ino, u64::from(mount)].as_bytes())
+}
+
+/// What the worker knows of a node for itself.
+#[derive(Default)]
+pub(super) struct Local {
+    /// Requests that use the kept descriptor right now.
+    pub(super) pins: u32,
+    /// Open handles, and those among them that may write.
+    pub(super) opens: u32,
+    pub(super) writers: u32,
+}
+
+/// A node, locked.
+pub(super) struct Node<'a> {
+    table: &'a Table<Record>,
+    id: u64,
+    pub(super) record: Record,
+    pub(super) local: MutexGuard<'a, Local>,
+}
+
+impl Node<'_> {
     /// While somebody may write through mapped memory of the lower file, which this file
     /// system does not see, attributes are not to be trusted.
     pub(super) fn is_mapped_writable(&self) -> bool {
-        self.writers > 0 && matches!(self.backing, Backing::Id(_))
+        self.local.writers > 0 && matches!(self.record.backing(), Backing::Id(_))
+    }
+
+    /// Changes the record.
+    pub(super) fn change(&mut self, change: impl FnOnce(&mut Record)) {
+        change(&mut self.record);
+        self.table.put(self.id, &self.record);
     }
 }
 
 /// A node's inode, for one request.
 pub(super) enum NodeFd<'a> {
     /// The node's own, which stays open as long as it is pinned.
-    Kept(Fd, &'a Mutex<Node>),
+    Kept(Fd, &'a Mutex<Local>),
     /// Opened for this request.
     Opened(OpFd),
     /// Somebody else's: an open file's.
@@ -122,28 +188,28 @@ impl NodeFd<'_> {
 
 impl Drop for NodeFd<'_> {
     fn drop(&mut self) {
-        if let NodeFd::Kept(_, node) = self {
-            node.lock().unwrap().pins -= 1;
+        if let NodeFd::Kept(_, local) = self {
+            local.lock().unwrap().pins -= 1;
         }
     }
 }
 
 /// All nodes.
 pub(super) struct Nodes {
-    pub(super) slab: Slab<Mutex<Node>>,
-    index: Vec<Mutex<HashMap<Key, u64>>>,
-    /// By device and mount id (which is 0 before Linux 5.8): a descriptor to open handles with.
-    mounts: Mutex<HashMap<(u32, u32, u64), Fd>>,
-    /// Devices seen, the source's own first.
-    devices: Mutex<Vec<(u32, u32)>>,
-    home: (u32, u32),
+    pub(super) table: Table<Record>,
+    index: Index,
+    locals: Locals<Mutex<Local>>,
+    shards: Vec<Mutex<()>>,
+    mounts: Mounts,
+    fds: Fds,
     pub(super) can_open_handles: bool,
     blksize: Option<u32>,
     /// RLIMIT_NOFILE.
     pub(super) limit: usize,
     pub(super) kept: AtomicUsize,
     pub(super) open_files: AtomicUsize,
-    pub(super) by_handle: AtomicUsize,
+    /// Nodes without a descriptor, at the least; in the arena.
+    pub(super) by_handle: &'static AtomicU64,
     /// Where the search for descriptors to give up goes on.
     pub(super) hand: AtomicU32,
 }
@@ -152,58 +218,99 @@ impl Nodes {
     /// A table whose root is `root`, an open directory; `limit` is RLIMIT_NOFILE, `blksize`
     /// the preferred I/O size to show.
     pub(super) fn new(
+        arena: &Arena,
         root: Fd,
         limit: u64,
         can_open_handles: bool,
         blksize: Option<u32>,
-    ) -> Result<Nodes, Errno> {
+    ) -> Result<Nodes, StartError> {
         let stat = file::fstatx(root)?;
-        let home = (stat.stx_dev_major, stat.stx_dev_minor);
+        let fds = arena.fds();
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(fds.limit());
         let nodes = Nodes {
-            slab: Slab::new(NodeId::ROOT.0 as u32),
-            index: (0..SHARDS).map(|_| Mutex::default()).collect(),
-            mounts: Mutex::new(HashMap::from([(mount_key(&stat), root)])),
-            devices: Mutex::new(vec![home]),
-            home,
+            table: Table::new(arena, "nodes", CAPACITY, NodeId::ROOT.0 as u32)?,
+            index: Index::new(arena, ("node heads", "node links"), CAPACITY)?,
+            locals: Locals::new(CAPACITY),
+            shards: (0..SHARDS).map(|_| Mutex::new(())).collect(),
+            mounts: Mounts::new(arena, root, &stat)?,
+            fds,
             can_open_handles,
             blksize,
-            limit: usize::try_from(limit).unwrap_or(usize::MAX),
+            limit,
             kept: AtomicUsize::new(0),
             open_files: AtomicUsize::new(0),
-            by_handle: AtomicUsize::new(0),
+            by_handle: &arena.words("node counts", 1, 1)?[0],
             hand: AtomicU32::new(0),
         };
-        let (id, node) = nodes.slab.insert().ok_or(Errno::ENOMEM)?;
-        debug_assert_eq!(id, NodeId::ROOT.0);
-        let key = Key::of(&stat);
-        *node.lock().unwrap() =
-            Node { key, place: Place::Kept(root), nlookup: ROOT_LOOKUPS, ..Node::default() };
-        nodes.shard(key).insert(key, id);
+        nodes.take_root(root, &stat)?;
         Ok(nodes)
     }
 
-    fn shard(&self, key: Key) -> MutexGuard<'_, HashMap<Key, u64>> {
-        let mixed = (key.ino ^ (u64::from(key.minor) << 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        self.index[(mixed >> 58) as usize].lock().unwrap()
+    /// The root's record: made, or given this process's descriptor.
+    fn take_root(&self, root: Fd, stat: &Statx) -> Result<(), StartError> {
+        self.fds.begin(root, Kind::Own, 0)?;
+        self.fds.keep(root, Kind::Own, 0);
+        let mount = self.mounts.number(stat).ok_or(Errno::ENFILE)?;
+        let record = Record {
+            ino: stat.stx_ino,
+            nlookup: ROOT_LOOKUPS,
+            mount,
+            fd: root.number(),
+            ..Record::new_zeroed()
+        };
+        if self.table.put(NodeId::ROOT.0, &record) {
+            return Ok(());
+        }
+        let id = self.table.insert(&record).ok_or(Errno::ENOMEM)?;
+        debug_assert_eq!(id, NodeId::ROOT.0, "the first node is the root");
+        self.index.insert(record.hash(), id as u32);
+        Ok(())
+    }
+
+    fn shard(&self, hash: u64) -> MutexGuard<'_, ()> {
+        self.shards[Index::chain(hash) % SHARDS].lock().unwrap()
     }
 
     /// The node, locked. ESTALE: there is no such node (any more).
-    pub(super) fn lock(&self, id: NodeId) -> Result<MutexGuard<'_, Node>, Errno> {
-        Ok(self.slab.get(id.0).ok_or(Errno::ESTALE)?.lock().unwrap())
+    pub(super) fn lock(&self, id: NodeId) -> Result<Node<'_>, Errno> {
+        let local = self.locals.at(id.0 as u32).ok_or(Errno::ESTALE)?.lock().unwrap();
+        self.with_local(id.0, local)
+    }
+
+    fn with_local<'a>(&'a self, id: u64, local: MutexGuard<'a, Local>) -> Result<Node<'a>, Errno> {
+        let record = self.table.get(id).ok_or(Errno::ESTALE)?;
+        Ok(Node { table: &self.table, id, record, local })
+    }
+
+    /// The node at an index, locked, if there is one and nobody else has it locked.
+    pub(super) fn try_lock_at(&self, index: u32) -> Option<Node<'_>> {
+        let local = self.locals.at(index)?.try_lock().ok()?;
+        let (id, record) = self.table.at(index)?;
+        Some(Node { table: &self.table, id, record, local })
+    }
+
+    /// How a node is reached.
+    pub(super) fn place(&self, record: &Record) -> Place {
+        if record.fd != NONE {
+            return Place::Kept(Fd::from_number(record.fd));
+        }
+        match (record.handle(), self.mounts.fd(record.mount)) {
+            (Some(handle), Some(mount)) => Place::Handle { handle, mount },
+            _ => Place::Nowhere,
+        }
     }
 
     /// The node's inode.
     pub(super) fn fd(&self, id: NodeId) -> Result<NodeFd<'_>, Errno> {
-        let mutex = self.slab.get(id.0).ok_or(Errno::ESTALE)?;
-        let mut node = mutex.lock().unwrap();
-        match &node.place {
+        let local = self.locals.at(id.0 as u32).ok_or(Errno::ESTALE)?;
+        let mut node = self.with_local(id.0, local.lock().unwrap())?;
+        match self.place(&node.record) {
             Place::Kept(fd) => {
-                let fd = *fd;
-                node.pins += 1;
-                Ok(NodeFd::Kept(fd, mutex))
+                node.local.pins += 1;
+                Ok(NodeFd::Kept(fd, local))
             }
             Place::Handle { handle, mount } => {
-                Ok(NodeFd::Opened(handle.open(*mount, libc::O_PATH | libc::O_NOFOLLOW)?))
+                Ok(NodeFd::Opened(handle.open(mount, libc::O_PATH | libc::O_NOFOLLOW)?))
             }
             Place::Nowhere => Err(Errno::ESTALE),
         }
@@ -215,90 +322,108 @@ impl Nodes {
         &self,
         fd: OpFd,
         stat: &Statx,
-        with: impl FnOnce(&mut Node) -> T,
+        with: impl FnOnce(&mut Node<'_>) -> T,
     ) -> Result<(NodeId, T), Errno> {
-        let key = Key::of(stat);
-        let mut shard = self.shard(key);
-        if let Some(id) = shard.get(&key)
-            && let Some(node) = self.slab.get(*id)
-        {
-            let mut node = node.lock().unwrap();
-            if same_inode(&node.place, fd.get()) {
-                node.nlookup += 1;
-                return Ok((NodeId(*id), with(&mut node)));
+        let mount = self.mounts.number(stat).ok_or(Errno::ENFILE)?;
+        let hash = hash(mount, stat.stx_ino);
+        let _shard = self.shard(hash);
+        if let Some(mut node) = self.find(hash, mount, stat.stx_ino, fd.get()) {
+            self.count_locked(&mut node);
+            return Ok((NodeId(node.id), with(&mut node)));
+        }
+        self.add(fd, stat, mount, hash, with)
+    }
+
+    /// The node of this inode, locked. The chain's shard is locked.
+    fn find(&self, hash: u64, mount: u32, ino: u64, fd: Fd) -> Option<Node<'_>> {
+        for index in self.index.walk(hash) {
+            let Some((id, seen)) = self.table.at(index) else { continue };
+            if (seen.mount, seen.ino) == (mount, ino)
+                && let Ok(node) = self.lock(NodeId(id))
+                && self.same_inode(&node.record, fd)
+            {
+                return Some(node);
             }
         }
-        let place = self.place(fd, stat);
-        let Some((id, node)) = self.slab.insert() else {
-            self.leave(place);
-            return Err(Errno::ENFILE);
-        };
-        let mut node = node.lock().unwrap();
-        *node = Node { key, place, nlookup: 1, ..Node::default() };
-        shard.insert(key, id);
+        None
+    }
+
+    /// Whether a node with the right numbers is this inode. A kept descriptor keeps the numbers
+    /// from being used again; a handle has to be compared.
+    fn same_inode(&self, record: &Record, fd: Fd) -> bool {
+        match self.place(record) {
+            Place::Kept(_) => true,
+            Place::Handle { handle, .. } => Handle::of(fd).as_ref() == Ok(&handle),
+            Place::Nowhere => false,
+        }
+    }
+
+    /// A new node. The chain's shard is locked.
+    fn add<T>(
+        &self,
+        fd: OpFd,
+        stat: &Statx,
+        mount: u32,
+        hash: u64,
+        with: impl FnOnce(&mut Node<'_>) -> T,
+    ) -> Result<(NodeId, T), Errno> {
+        let reserved = self.table.reserve().ok_or(Errno::ENFILE)?;
+        let (id, index) = (reserved.id(), reserved.id() as u32);
+        let mut record =
+            Record { ino: stat.stx_ino, nlookup: 1, mount, fd: NONE, ..Record::new_zeroed() };
+        let kept =
+            self.may_keep(is_directory(stat)) || !self.by_handle(fd.get(), stat, &mut record);
+        if kept {
+            if let Err(error) = self.fds.begin(fd.get(), Kind::Node, index) {
+                self.table.give_back(reserved);
+                return Err(error);
+            }
+            record.fd = fd.keep().number();
+            self.kept.fetch_add(1, Ordering::Relaxed);
+        } else {
+            self.by_handle.fetch_add(1, Ordering::Relaxed);
+        }
+        let counted = journal::announce(Change::Count, id, 0, 1);
+        let local = self.locals.at(index).ok_or(Errno::ENFILE)?;
+        let mut local = local.lock().unwrap();
+        *local = Local::default();
+        self.table.publish(reserved, &record);
+        self.fds.keep(Fd::from_number(record.fd), Kind::Node, index);
+        self.index.insert(hash, index);
+        counted.keep();
+        let mut node = Node { table: &self.table, id, record, local };
         Ok((NodeId(id), with(&mut node)))
+    }
+
+    /// One more lookup of a locked node.
+    fn count_locked(&self, node: &mut Node<'_>) {
+        let before = self.table.state(node.id).unwrap_or(0);
+        let counted = journal::announce(Change::Count, node.id, before, 1);
+        node.change(|record| record.nlookup += 1);
+        counted.keep();
     }
 
     /// One more lookup of a node that is known.
     pub(super) fn count<T>(
         &self,
         id: NodeId,
-        with: impl FnOnce(&mut Node) -> T,
+        with: impl FnOnce(&mut Node<'_>) -> T,
     ) -> Result<T, Errno> {
         let mut node = self.lock(id)?;
-        node.nlookup += 1;
+        self.count_locked(&mut node);
         Ok(with(&mut node))
     }
 
-    /// Keeps the descriptor, or makes a handle of it when descriptors are scarce.
-    fn place(&self, fd: OpFd, stat: &Statx) -> Place {
-        if !self.may_keep(is_directory(stat))
-            && let Some(place) = self.by_handle(fd.get(), stat)
-        {
-            self.by_handle.fetch_add(1, Ordering::Relaxed);
-            return place;
-        }
-        self.kept.fetch_add(1, Ordering::Relaxed);
-        Place::Kept(fd.keep())
-    }
-
-    /// The inode by its file handle; `None` where its file system has none.
-    pub(super) fn by_handle(&self, fd: Fd, stat: &Statx) -> Option<Place> {
+    /// The inode by its file handle, into `record`; false where its file system has none, or
+    /// one that is too long.
+    pub(super) fn by_handle(&self, fd: Fd, stat: &Statx, record: &mut Record) -> bool {
         if !self.can_open_handles {
-            return None;
+            return false;
         }
-        let mount = self.mount_of(fd, stat)?;
-        let handle = Handle::of(fd).ok()?;
+        let opener = self.mounts.opener(record.mount, fd, is_openable(stat));
+        let (Some(mount), Ok(handle)) = (opener, Handle::of(fd)) else { return false };
         // Not every handle that is given can be opened again: in a user namespace none.
-        handle.open(mount, libc::O_PATH).ok()?;
-        Some(Place::Handle { handle, mount })
-    }
-
-    /// A descriptor to open handles of this mount with: not O_PATH, so of a file or directory.
-    fn mount_of(&self, fd: Fd, stat: &Statx) -> Option<Fd> {
-        let mut mounts = self.mounts.lock().unwrap();
-        if let Some(mount) = mounts.get(&mount_key(stat)) {
-            return Some(*mount);
-        }
-        if !is_directory(stat) && u32::from(stat.stx_mode) & libc::S_IFMT != libc::S_IFREG {
-            return None;
-        }
-        let mount = file::reopen(fd, libc::O_RDONLY | libc::O_NONBLOCK).ok()?.keep();
-        mounts.insert(mount_key(stat), mount);
-        Some(mount)
-    }
-
-    fn leave(&self, place: Place) {
-        match place {
-            Place::Kept(fd) => {
-                self.kept.fetch_sub(1, Ordering::Relaxed);
-                fd.close();
-            }
-            Place::Handle { .. } => {
-                self.by_handle.fetch_sub(1, Ordering::Relaxed);
-            }
-            Place::Nowhere => {}
-        }
+        handle.open(mount, libc::O_PATH).is_ok() && record.set_handle(&handle)
     }
 
     /// Takes `count` lookups back; at none the node is gone.
@@ -306,21 +431,68 @@ impl Nodes {
         if id == NodeId::ROOT {
             return;
         }
-        let Ok(key) = self.lock(id).map(|node| node.key) else { return };
-        let mut shard = self.shard(key);
+        let Some(record) = self.table.get(id.0) else { return };
+        let _shard = self.shard(record.hash());
         let Ok(mut node) = self.lock(id) else { return };
-        node.nlookup = node.nlookup.saturating_sub(count);
-        if node.nlookup > 0 {
+        let before = self.table.state(id.0).unwrap_or(0);
+        let _uncounted = journal::announce(Change::Uncount, id.0, before, count);
+        node.change(|record| record.nlookup = record.nlookup.saturating_sub(count));
+        if node.record.nlookup == 0 {
+            self.remove(node);
+        }
+    }
+
+    /// Removes a node that the kernel has forgotten. The chain's shard is locked. Whatever of it
+    /// a dead worker has done already is not done again.
+    fn remove(&self, node: Node<'_>) {
+        let (id, index, record) = (node.id, node.id as u32, node.record);
+        self.index.remove(record.hash(), index);
+        if self.fds.close_if(Fd::from_number(record.fd), Kind::Node, index) {
+            self.kept.fetch_sub(1, Ordering::Relaxed);
+        }
+        self.table.remove(id);
+        if record.fd == NONE {
+            // Last, so that there are never more than this says.
+            self.by_handle.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Takeover: see [`crate::fs::Filesystem::takeover`].
+    pub(super) fn takeover(&self, kept: &Counts) {
+        self.mounts.takeover();
+        self.kept.store(kept.of(Kind::Node), Ordering::Relaxed);
+        self.open_files.store(kept.of(Kind::Handle), Ordering::Relaxed);
+    }
+
+    /// Takeover: see [`crate::fs::Filesystem::holds`].
+    pub(super) fn holds(&self, kind: Kind, index: u32, fd: Fd) -> bool {
+        match kind {
+            Kind::Node => self.table.at(index).is_some_and(|(_, node)| node.fd == fd.number()),
+            Kind::Mount => self.mounts.holds(index, fd),
+            _ => false,
+        }
+    }
+
+    /// Takeover: see [`crate::fs::Filesystem::happened`].
+    pub(super) fn happened(&self, effect: &Effect) -> bool {
+        self.table.state(effect.id).unwrap_or(0) != effect.before
+    }
+
+    /// Takeover: see [`crate::fs::Filesystem::settle`].
+    pub(super) fn settle(&self, effect: &Effect) {
+        let id = NodeId(effect.id);
+        if effect.change == Change::Count {
+            self.forget(id, 1);
             return;
         }
-        if shard.get(&key) == Some(&id.0) {
-            shard.remove(&key);
+        // Counted down, and maybe half removed.
+        let Some(record) = self.table.get(effect.id) else { return };
+        let _shard = self.shard(record.hash());
+        if let Ok(node) = self.lock(id)
+            && node.record.nlookup == 0
+        {
+            self.remove(node);
         }
-        let gone = std::mem::take(&mut *node);
-        drop(node);
-        self.slab.remove(id.0);
-        drop(shard);
-        self.leave(gone.place);
     }
 
     /// Before a name is removed: its inode, which `open` opens, gets a descriptor where it is known
@@ -331,30 +503,45 @@ impl Nodes {
         }
         let Ok(fd) = open() else { return };
         let Ok(stat) = file::fstatx(fd.get()) else { return };
-        let key = Key::of(&stat);
-        let shard = self.shard(key);
-        let Some(node) = shard.get(&key).and_then(|id| self.slab.get(*id)) else { return };
-        let mut node = node.lock().unwrap();
-        if matches!(node.place, Place::Handle { .. }) && same_inode(&node.place, fd.get()) {
-            self.by_handle.fetch_sub(1, Ordering::Relaxed);
+        let Some(mount) = self.mounts.number(&stat) else { return };
+        let hash = hash(mount, stat.stx_ino);
+        let _shard = self.shard(hash);
+        let Some(mut node) = self.find(hash, mount, stat.stx_ino, fd.get()) else { return };
+        let index = node.id as u32;
+        if node.record.fd == NONE && self.fds.begin(fd.get(), Kind::Node, index).is_ok() {
+            let fd = fd.keep();
+            node.change(|record| record.fd = fd.number());
+            self.fds.keep(fd, Kind::Node, index);
             self.kept.fetch_add(1, Ordering::Relaxed);
-            node.place = Place::Kept(fd.keep());
+            self.by_handle.fetch_sub(1, Ordering::Relaxed);
         }
+    }
+
+    /// From descriptor to handle; false where that cannot be done.
+    pub(super) fn give_up_fd(&self, node: &mut Node<'_>, stat: &Statx) -> bool {
+        let (fd, index) = (Fd::from_number(node.record.fd), node.id as u32);
+        let mut record = node.record;
+        if !self.by_handle(fd, stat, &mut record) {
+            return false;
+        }
+        self.by_handle.fetch_add(1, Ordering::Relaxed);
+        // Only begun from here on: a takeover asks the record whether it still holds it.
+        let _ = self.fds.begin(fd, Kind::Node, index);
+        record.fd = NONE;
+        node.change(|now| *now = record);
+        self.fds.close(fd);
+        self.kept.fetch_sub(1, Ordering::Relaxed);
+        true
     }
 
     /// An inode number that is unique in the mount, though several file systems may lie in it:
     /// those of others than the source's own are marked in their upper 16 bits (and not unique
     /// where a file system uses those itself).
     pub(super) fn number(&self, device: (u32, u32), ino: u64) -> u64 {
-        if device == self.home {
+        if device == self.mounts.home_device() {
             return ino;
         }
-        let mut devices = self.devices.lock().unwrap();
-        let index = devices.iter().position(|known| *known == device).unwrap_or_else(|| {
-            devices.push(device);
-            devices.len() - 1
-        });
-        ino ^ ((index as u64) << DEVICE_SHIFT)
+        ino ^ ((self.mounts.device(device) as u64) << DEVICE_SHIFT)
     }
 
     /// Attributes as FUSE has them.
@@ -378,27 +565,18 @@ impl Nodes {
     }
 }
 
-fn mount_key(stat: &Statx) -> (u32, u32, u64) {
-    (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_mnt_id)
-}
-
 pub(super) fn is_directory(stat: &Statx) -> bool {
     u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFDIR
+}
+
+/// Whether it can be opened without side effects.
+fn is_openable(stat: &Statx) -> bool {
+    is_directory(stat) || u32::from(stat.stx_mode) & libc::S_IFMT == libc::S_IFREG
 }
 
 /// FUSE's encoding of a device number: 12 bits of major between 8 and 12 of minor.
 fn rdev(major: u32, minor: u32) -> u32 {
     (minor & 0xff) | ((major & 0xfff) << 8) | ((minor & 0xf_ff00) << 12)
-}
-
-/// Whether a node with the right numbers is this inode. A kept descriptor keeps the numbers
-/// from being used again; a handle has to be compared.
-fn same_inode(place: &Place, fd: Fd) -> bool {
-    match place {
-        Place::Kept(_) => true,
-        Place::Handle { handle, .. } => Handle::of(fd).as_ref() == Ok(handle),
-        Place::Nowhere => false,
-    }
 }
 
 #[cfg(test)]

@@ -9,7 +9,8 @@ use std::ffi::CStr;
 use super::Passthrough;
 use crate::Errno;
 use crate::fs::{Context, Result};
-use crate::sys::{file, xattr};
+use crate::recovery::journal;
+use crate::sys::{Fd, file, xattr};
 use crate::wire::flags::SetxattrFlags;
 use crate::wire::{NodeId, ops};
 
@@ -28,14 +29,11 @@ impl Passthrough {
     pub(super) fn set_xattr(&self, cx: &Context, id: NodeId, op: &ops::Setxattr<'_>) -> Result<()> {
         self.may_change(cx, op.name)?;
         let inode = self.nodes.fd(id)?;
-        xattr::set(inode.get(), op.name, op.value, op.flags)?;
-        if op.setxattr_flags.contains(SetxattrFlags::FUSE_SETXATTR_ACL_KILL_SGID) {
-            let mode = u32::from(file::fstatx(inode.get())?.stx_mode);
-            if mode & libc::S_ISGID != 0 {
-                file::chmod(inode.get(), mode & 0o7777 & !libc::S_ISGID)?;
-            }
+        if op.flags & libc::XATTR_CREATE as u32 != 0 {
+            journal::intend(&[u64::from(exists(inode.get(), op.name))]);
         }
-        Ok(())
+        xattr::set(inode.get(), op.name, op.value, op.flags)?;
+        has_set(inode.get(), op)
     }
 
     pub(super) fn get_xattr(
@@ -73,6 +71,24 @@ impl Passthrough {
         op: &ops::Removexattr<'_>,
     ) -> Result<()> {
         self.may_change(cx, op.name)?;
-        xattr::remove(self.nodes.fd(id)?.get(), op.name)
+        let inode = self.nodes.fd(id)?;
+        journal::intend(&[u64::from(exists(inode.get(), op.name))]);
+        xattr::remove(inode.get(), op.name)
     }
+}
+
+/// Whether there is an attribute of this name.
+pub(super) fn exists(inode: Fd, name: &CStr) -> bool {
+    xattr::get(inode, name, &mut []).is_ok()
+}
+
+/// What belongs to SETXATTR behind the change itself.
+pub(super) fn has_set(inode: Fd, op: &ops::Setxattr<'_>) -> Result<()> {
+    if op.setxattr_flags.contains(SetxattrFlags::FUSE_SETXATTR_ACL_KILL_SGID) {
+        let mode = u32::from(file::fstatx(inode)?.stx_mode);
+        if mode & libc::S_ISGID != 0 {
+            file::chmod(inode, mode & 0o7777 & !libc::S_ISGID)?;
+        }
+    }
+    Ok(())
 }

@@ -35,17 +35,21 @@ fn parse(mut bytes: &[u8], skip: usize) -> Vec<Listed> {
 
 impl Fs {
     pub(super) fn readdir(&self, node: NodeId, offset: u64, size: usize) -> Result<Vec<Listed>> {
-        let mut buf = Vec::new();
+        let mut buf = vec![0; size];
         let op = ops::Readdir { fh: FileHandle(0), offset, size: size as u32, flags: 0 };
-        self.mem.readdir(&self.cx, node, &op, &mut DirBuffer::new(&mut buf, size))?;
-        Ok(parse(&buf, 0))
+        let mut out = DirBuffer::new(&mut buf);
+        self.mem.readdir(&self.cx, node, &op, &mut out)?;
+        let length = out.length();
+        Ok(parse(&buf[..length], 0))
     }
 
     fn readdirplus(&self, node: NodeId, offset: u64, size: usize) -> Result<Vec<Listed>> {
-        let mut buf = Vec::new();
+        let mut buf = vec![0; size];
         let op = ops::Readdirplus { fh: FileHandle(0), offset, size: size as u32, flags: 0 };
-        self.mem.readdirplus(&self.cx, node, &op, &mut DirBuffer::new(&mut buf, size))?;
-        Ok(parse(&buf, ENTRY_OUT))
+        let mut out = DirBuffer::new(&mut buf);
+        self.mem.readdirplus(&self.cx, node, &op, &mut out)?;
+        let length = out.length();
+        Ok(parse(&buf[..length], ENTRY_OUT))
     }
 
     fn names_from(&self, node: NodeId, offset: u64) -> Vec<String> {

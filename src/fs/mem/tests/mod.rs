@@ -9,6 +9,7 @@ mod xattrs;
 
 use std::ffi::CString;
 
+use super::store::Held;
 use super::*;
 use crate::wire::Unique;
 use crate::wire::flags::{GetattrFlags, ReadFlags, SetxattrFlags, WriteFlags};
@@ -21,6 +22,17 @@ const LIMIT: u64 = 16 << 20;
 struct Fs {
     mem: Mem,
     cx: Context,
+    arena: Arena,
+}
+
+impl Drop for Fs {
+    /// The descriptors, which would outlive it.
+    fn drop(&mut self) {
+        for (id, record) in read(&self.mem.tree).store.nodes.iter() {
+            Held::of(id, &record).for_each(|held| read(&self.mem.tree).store.close(held));
+        }
+        self.arena.fd().close();
+    }
 }
 
 fn c(text: impl AsRef<[u8]>) -> CString {
@@ -52,8 +64,9 @@ impl Fs {
     }
 
     fn with_limit(size_limit: u64) -> Self {
-        let mem = Mem::new(MemConfig { size_limit, ..MemConfig::default() });
-        Fs { mem, cx: Context { unique: Unique(2), uid: 1000, gid: 100, pid: 1 } }
+        let arena = Arena::create().unwrap();
+        let mem = Mem::new(MemConfig { size_limit, ..MemConfig::default() }, &arena).unwrap();
+        Fs { arena, mem, cx: Context { unique: Unique(2), uid: 1000, gid: 100, pid: 1 } }
     }
 
     fn lookup(&self, parent: NodeId, text: &str) -> Result<Entry> {

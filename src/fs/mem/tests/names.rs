@@ -53,7 +53,10 @@ fn negative_entries_are_cached_only_when_asked_for() {
     let entry = fs.mem.lookup(&fs.cx, ROOT, &op).unwrap();
     assert_eq!((entry.node, entry.entry_valid), (NodeId(0), LONG));
     let config = MemConfig { negative_timeout: Duration::ZERO, ..MemConfig::default() };
-    assert_eq!(Mem::new(config).lookup(&fs.cx, ROOT, &op), Err(Errno::ENOENT));
+    let arena = Arena::create().unwrap();
+    let mem = Mem::new(config, &arena).unwrap();
+    assert_eq!(mem.lookup(&fs.cx, ROOT, &op), Err(Errno::ENOENT));
+    arena.fd().close();
 }
 
 #[test]

@@ -1,0 +1,330 @@
+//! Finishing what a dead worker had begun.
+//!
+//! In this order, before anything new is read:
+//!
+//! 1. descriptors that no table knows are closed;
+//! 2. the file system makes anew what is not in the arena;
+//! 3. effects that were announced are settled, slot by slot: tables are whole from here on;
+//! 4. requests that change something are finished, one after the other: a stored reply is sent
+//!    again, otherwise the file system says whether the request has happened (`recover`) and it
+//!    is answered or done. Nobody else may change the same names meanwhile, so this comes
+//!    before any new request;
+//! 5. waiting locks wait again; serving threads finish the rest, which only reads;
+//! 6. the kernel is asked to send again whatever it still waits for (FUSE_NOTIFY_RESEND, Linux
+//!    6.9): a second net, for a slot that was damaged. Requests are found in the slots without it.
+//!    It would also send what is being carried out, so it is asked while nothing is: not behind
+//!    step 5 if a request is left for that. The next takeover asks then.
+//!
+//! A request that workers die of is answered EIO after some deaths. Where the dying thread has
+//! left its mark (`fault`), or the supervisor has (a hang), that request alone is to blame.
+//! Where nobody can tell (SIGKILL), all that were being carried out are, and each a fifth of
+//! it: who kills workers every millisecond kills some of them in the same request by chance.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use super::reply::Responder;
+use super::{Server, Session, Shared, dispatch};
+use crate::Errno;
+use crate::channel::Connection;
+use crate::fs::{Filesystem, Recovered, Unfinished};
+use crate::recovery::board::Cell;
+use crate::recovery::fds::Kind;
+use crate::recovery::journal::{self, Change, EFFECTS, Journal, Phase};
+use crate::recovery::slot::Slot;
+use crate::wire::decode::{self, Operation, Request};
+use crate::wire::{DecodeError, Opcode, plus_nodes};
+
+/// How to take over.
+#[derive(Clone, Copy, Debug)]
+pub struct TakeoverConfig {
+    /// Ask the kernel to send again what it still waits for.
+    pub resend: bool,
+    /// A request that was under way at so many deaths is answered EIO; 0: never.
+    pub max_deaths: u64,
+}
+
+impl Default for TakeoverConfig {
+    fn default() -> Self {
+        TakeoverConfig { resend: true, max_deaths: 3 }
+    }
+}
+
+impl<F: Filesystem> Session<F> {
+    /// Finishes what the last worker of this arena had begun. Call it in the process that is
+    /// going to serve, before [`Session::serve`], while there is one thread.
+    pub fn take_over(&self, config: TakeoverConfig) {
+        let shared = &self.shared;
+        let mounted = shared.connection.device();
+        let kept = shared.fds.reclaim(|kind, index, fd| match kind {
+            Kind::Device => shared.journal(index).is_some_and(|j| j.device() == Some(fd)),
+            _ => fd == mounted || shared.fs.holds(kind, index, fd),
+        });
+        shared.fs.takeover(&kept);
+        shared.fs.thread_started();
+        shared.waiting.remember();
+        let mut slots: Vec<Slot> =
+            (0..shared.slots.count()).filter_map(|index| shared.slots.take(index)).collect();
+        slots.retain(|slot| slot.left().is_some());
+        slots.iter().for_each(|slot| shared.weigh(slot.journal()));
+        slots.iter().for_each(|slot| shared.settle(slot.journal()));
+        condemn(&slots);
+        for slot in &mut slots {
+            journal::attach(Some(slot.journal()));
+            crate::recovery::fault::accuse(slot.journal());
+            shared.finish(slot, config.max_deaths);
+        }
+        journal::attach(None);
+        let deferred = slots.iter().filter(|slot| slot.left().is_some()).count();
+        shared.deferred.store(deferred, Ordering::Release);
+        drop(slots);
+        shared.slots.give_all_back();
+        shared.waiting.wait_again(shared);
+        if config.resend && deferred == 0 {
+            shared.resend();
+        }
+    }
+}
+
+/// What a death is worth of which a request is known to be the cause.
+const CERTAIN: u64 = 5;
+
+/// Blames the death on the requests that may have caused it: see the module's docs.
+fn condemn(slots: &[Slot]) {
+    let begun = |journal: &Journal| journal.phase() == Phase::Begun;
+    let suspects: Vec<Journal> = slots.iter().map(Slot::journal).filter(begun).collect();
+    let carried_out: Vec<bool> = suspects.iter().map(|it| it.take_carried_out()).collect();
+    let accused: Vec<bool> = suspects.iter().map(|it| it.take_accusation()).collect();
+    let (blamed, amount) = match accused.contains(&true) {
+        true => (accused, CERTAIN),
+        false => (carried_out, 1),
+    };
+    let blamed = suspects.iter().zip(blamed).filter(|(_, blamed)| *blamed);
+    blamed.for_each(|(journal, _)| journal.add_blame(amount));
+}
+
+impl<F: Filesystem> Shared<F> {
+    fn journal(&self, index: u32) -> Option<Journal> {
+        let index = index as usize;
+        (index < self.slots.count()).then(|| self.slots.journal(index))
+    }
+
+    /// Step 3, first for all slots: what was announced and has not happened is off the record.
+    /// Settling one effect may change the record that another one is about.
+    fn weigh(&self, journal: Journal) {
+        for place in 0..EFFECTS {
+            if journal.effect(place).is_some_and(|effect| !self.fs.happened(&effect)) {
+                journal.conclude(place);
+            }
+        }
+    }
+
+    /// Step 3 for one slot.
+    fn settle(&self, journal: Journal) {
+        journal::attach(Some(journal));
+        let begun = journal.phase() == Phase::Begun;
+        let listed = journal.listed().load(Ordering::Acquire);
+        // What was counted goes first: it may have been taken back, which the rest says.
+        let mut places: Vec<usize> = (0..EFFECTS).collect();
+        let uncounts = |place: &usize| {
+            journal.effect(*place).is_some_and(|effect| effect.change == Change::Uncount)
+        };
+        places.sort_by_key(uncounts);
+        for place in places {
+            let Some(effect) = journal.effect(place) else { continue };
+            match effect.change {
+                // Part of a reply that is stored, or of an entry that is listed: it stays.
+                Change::Count | Change::Open if !begun || u64::from(effect.progress) < listed => {}
+                Change::Count if journal.takes_back(&effect) => {}
+                _ => self.fs.settle(&effect),
+            }
+            journal.conclude_effect(place);
+        }
+    }
+
+    /// Step 4 for one slot: the request is finished, or left for a serving thread.
+    fn finish(self: &Arc<Self>, slot: &mut Slot, max_deaths: u64) {
+        let Some(length) = slot.left() else { return };
+        let journal = slot.journal();
+        let connection = Connection::new(journal.device().unwrap_or(self.connection.device()));
+        let (bytes, data) = slot.parts(length);
+        let finished = match decode::decode(bytes, &self.negotiated.protocol) {
+            Ok(request) => {
+                let place = dispatch::Place { connection, journal, data };
+                self.finish_request(&request, place, max_deaths)
+            }
+            Err(error) => {
+                self.damaged(connection, &error);
+                true
+            }
+        };
+        if finished {
+            slot.clear();
+        }
+    }
+
+    fn damaged(&self, connection: Connection, error: &DecodeError) {
+        self.board.add(Cell::Damaged, 1);
+        super::undecodable(self, connection, error);
+    }
+
+    /// False: it only reads, and a serving thread does it.
+    fn finish_request(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        place: dispatch::Place<'_>,
+        max_deaths: u64,
+    ) -> bool {
+        let journal = place.journal;
+        match journal.phase() {
+            Phase::Sent => return true,
+            Phase::Done => {
+                self.board.add(Cell::RecoveredFromJournal, 1);
+                self.send_again(request, place);
+                return true;
+            }
+            Phase::Begun => {}
+        }
+        self.board.add(Cell::RecoveredFromSlots, 1);
+        if max_deaths > 0 && journal.blame() >= max_deaths * CERTAIN {
+            self.refuse(request, place);
+            return true;
+        }
+        if let Operation::Readdirplus(_) = request.operation {
+            let length = journal.listed().load(Ordering::Acquire) as usize;
+            let Some(entries) = place.data.get(..length).filter(|entries| !entries.is_empty())
+            else {
+                journal.begin_again();
+                return false;
+            };
+            let (unique, operation) = (request.header.unique, &request.operation);
+            let to = Responder::to(place.connection, unique, operation, journal);
+            dispatch::listed(&self.fs, to, Ok(()), entries);
+            return true;
+        }
+        let began = journal.realtime();
+        journal.begin_again();
+        let opcode = Opcode::from_u32(request.header.opcode);
+        if opcode.is_some_and(only_reads) {
+            return false;
+        }
+        self.carry_out(request, began, place);
+        true
+    }
+
+    /// The stored reply, once more. Whether the kernel had it or its caller is gone cannot be
+    /// told: what it counts is kept.
+    fn send_again(&self, request: &Request<'_>, place: dispatch::Place<'_>) {
+        let stored = place.journal.reply();
+        let (sent, counted) = if stored.is_empty() {
+            let length = place.journal.listed().load(Ordering::Acquire) as usize;
+            let entries = &place.data[..length.min(place.data.len())];
+            let parts = [std::io::IoSlice::new(entries)];
+            let sent = place.connection.reply(request.header.unique, &parts);
+            (sent, plus_nodes(entries).count() as u64)
+        } else {
+            (place.connection.reply_again(&stored), u64::from(counts(request, &stored)))
+        };
+        if sent == Err(Errno::ENOENT) {
+            self.board.add(Cell::LeakedLookups, counted);
+        }
+    }
+
+    fn refuse(&self, request: &Request<'_>, place: dispatch::Place<'_>) {
+        let header = &request.header;
+        let name = Opcode::from_u32(header.opcode).map_or("?", |opcode| opcode.info().name);
+        let (node, pid) = (header.node.0, header.pid);
+        tracing::error!(
+            "workers died again and again of {name} on node {node} by process {pid}: answered EIO"
+        );
+        self.board.add(Cell::Poisoned, 1);
+        let _ = place.connection.reply_error(header.unique, Errno::EIO);
+    }
+
+    /// `began`: when it was carried out for the first time, if it was.
+    fn carry_out(
+        self: &Arc<Self>,
+        request: &Request<'_>,
+        began: Option<Duration>,
+        place: dispatch::Place<'_>,
+    ) {
+        let (header, journal) = (&request.header, place.journal);
+        journal.carry_out();
+        let changes = Opcode::from_u32(header.opcode).is_some_and(|opcode| opcode.info().changes);
+        let allowed = !dispatch::is_refused(
+            self.config.only_user,
+            &dispatch::context(request),
+            &request.operation,
+        );
+        if let Some(began) = began.filter(|_| changes && allowed) {
+            let unfinished = Unfinished {
+                cx: dispatch::context(request),
+                node: header.node,
+                operation: &request.operation,
+                began,
+                intent: journal.intent(),
+            };
+            if let Recovered::Done(answer) = self.fs.recover(&unfinished) {
+                self.board.add(Cell::RecoveredProbed, 1);
+                let (unique, operation) = (header.unique, &request.operation);
+                let to = Responder::to(place.connection, unique, operation, journal);
+                to.answer(&self.fs, header.node, answer);
+                return;
+            }
+        }
+        dispatch::dispatch(self, request, place);
+    }
+
+    /// Step 6.
+    fn resend(&self) {
+        match self.connection.resend() {
+            Ok(()) | Err(Errno::ENODEV) => {}
+            // Before Linux 6.9.
+            Err(Errno::EINVAL) => tracing::debug!("the kernel cannot send requests again"),
+            Err(errno) => tracing::warn!("FUSE_NOTIFY_RESEND: {errno}: nothing is sent again"),
+        }
+    }
+}
+
+impl Server {
+    /// Step 5 for one thread.
+    pub(super) fn finish_deferred<F: Filesystem>(&mut self, shared: &Arc<Shared<F>>) {
+        if let Some(length) = self.slot.left() {
+            self.length = length;
+            self.handle(shared);
+        }
+    }
+}
+
+/// Whether it may take long and changes nothing, so that others need not wait for it.
+fn only_reads(opcode: Opcode) -> bool {
+    !opcode.info().changes
+        && !matches!(
+            opcode,
+            Opcode::FUSE_FORGET
+                | Opcode::FUSE_BATCH_FORGET
+                | Opcode::FUSE_RELEASE
+                | Opcode::FUSE_RELEASEDIR
+                | Opcode::FUSE_FLUSH
+                | Opcode::FUSE_SETLK
+                | Opcode::FUSE_SETLKW
+                | Opcode::FUSE_INTERRUPT
+        )
+}
+
+/// Whether a reply gives a lookup or a handle to the kernel.
+fn counts(request: &Request<'_>, reply: &[u8]) -> bool {
+    let gives = matches!(
+        request.operation,
+        Operation::Lookup(_)
+            | Operation::Symlink(_)
+            | Operation::Mknod(_)
+            | Operation::Mkdir(_)
+            | Operation::Link(_)
+            | Operation::Create(_)
+            | Operation::Tmpfile(_)
+    );
+    // fuse_out_header.error
+    gives && reply.get(4..8) == Some(&[0; 4])
+}

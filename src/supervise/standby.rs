@@ -1,0 +1,217 @@
+//! Standby and reserve: asleep until the supervisor is dead.
+//!
+//! The standby takes over when the supervisor is dead, the reserve when both are. Who of them is
+//! dead is asked of the pidfds at their fixed numbers, each time anew: a supervisor that has taken
+//! over is behind the supervisor's number, and behind its old one until it has a new standby.
+
+use std::ffi::CStr;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl;
+use nix::unistd::{Pid, getpid};
+
+use crate::Errno;
+use crate::recovery::board::{Board, Cell};
+use crate::sys::{Fd, clone};
+
+use super::process::{self, Process};
+use super::supervisor::{Supervisor, Turn};
+use super::{Work, numbers};
+
+/// How often the reserve looks while one of the two is dead.
+const LOOK: Duration = Duration::from_millis(20);
+/// Before a standby that died is replaced: something may be killing them.
+const AGAIN: Duration = Duration::from_millis(10);
+/// Half-born children of a dead supervisor are gone by then.
+pub(super) const SETTLE: Duration = Duration::from_millis(1);
+/// After one could not be started.
+const LATER: Duration = Duration::from_secs(1);
+
+/// Who takes over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    Standby,
+    Reserve,
+}
+
+impl Role {
+    fn pidfd(self) -> i32 {
+        match self {
+            Role::Standby => numbers::STANDBY,
+            Role::Reserve => numbers::RESERVE,
+        }
+    }
+
+    fn cell(self) -> Cell {
+        match self {
+            Role::Standby => Cell::StandbyPid,
+            Role::Reserve => Cell::ReservePid,
+        }
+    }
+
+    fn name(self) -> &'static CStr {
+        match self {
+            Role::Standby => c"fusex-standby",
+            Role::Reserve => c"fusex-reserve",
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Role::Standby => "standby",
+            Role::Reserve => "reserve",
+        }
+    }
+}
+
+/// Those of a supervisor.
+#[derive(Debug, Default)]
+pub(super) struct Standbys {
+    standby: Option<Process>,
+    reserve: Option<Process>,
+    not_before: Option<Instant>,
+}
+
+impl Standbys {
+    fn of(&mut self, role: Role) -> &mut Option<Process> {
+        match role {
+            Role::Standby => &mut self.standby,
+            Role::Reserve => &mut self.reserve,
+        }
+    }
+
+    /// The pidfds of those that are no children.
+    pub(super) fn strangers(&self) -> impl Iterator<Item = i32> {
+        [self.standby, self.reserve].into_iter().flatten().filter_map(|process| process.pidfd)
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        let missing = self.standby.is_none() || self.reserve.is_none();
+        self.not_before.filter(|_| missing)
+    }
+
+    /// Ends both.
+    pub(super) fn end(&mut self, board: Board) {
+        for role in [Role::Reserve, Role::Standby] {
+            if let Some(process) = self.of(role).take() {
+                process.end();
+                board.set(role.cell(), 0);
+            }
+        }
+    }
+
+    /// Notes who has died.
+    fn check(&mut self, board: Board) {
+        for role in [Role::Standby, Role::Reserve] {
+            let Some(process) = *self.of(role) else { continue };
+            if let Some(reason) = process.ended() {
+                process.reap();
+                *self.of(role) = None;
+                board.set(role.cell(), 0);
+                self.not_before = Some(Instant::now() + AGAIN);
+                tracing::warn!("{} {} died: {reason}", role.word(), process.pid);
+            }
+        }
+    }
+}
+
+impl<W: Work> Supervisor<'_, W> {
+    /// Replaces standbys that have died.
+    pub(super) fn check_standbys(&mut self) -> Turn {
+        self.standbys.check(self.board);
+        for role in [Role::Standby, Role::Reserve] {
+            let due = self.standbys.not_before.is_none_or(|at| Instant::now() >= at);
+            let served = self.board.get(Cell::ReadyGeneration) != 0;
+            let wanted = self.stop.is_none() && due && served && self.quiescent();
+            if !wanted || self.standbys.of(role).is_some() {
+                continue;
+            }
+            self.board.set(role.cell(), 0);
+            match clone::share() {
+                Ok(clone::Side::Child) => return self.born(role),
+                Ok(clone::Side::Parent(pid)) => self.introduce(role, pid),
+                Err(errno) => self.not_started(role, errno),
+            }
+        }
+        Turn::Again
+    }
+
+    /// The first steps of a standby.
+    fn born(&self, role: Role) -> Turn {
+        match process::standby_birth(self.pid, self.board, role.cell(), role.name()) {
+            Ok(()) => Turn::Sleep(role),
+            Err(_) => clone::exit_now(1),
+        }
+    }
+
+    /// Puts a new standby's pidfd in place, and then the standby on the board.
+    fn introduce(&mut self, role: Role, pid: Pid) {
+        let process = Process::child(pid);
+        match clone::pidfd_open(pid).and_then(|fd| numbers::put(fd, role.pidfd())) {
+            Ok(()) => {
+                *self.standbys.of(role) = Some(process);
+                self.board.set(role.cell(), pid.as_raw() as u64 | process::INTRODUCED);
+                tracing::debug!("{} {pid} started", role.word());
+            }
+            Err(errno) => {
+                process.end();
+                self.not_started(role, errno);
+            }
+        }
+    }
+
+    fn not_started(&mut self, role: Role, errno: Errno) {
+        self.standbys.not_before = Some(Instant::now() + LATER);
+        tracing::warn!("no {} can be started: {}", role.word(), errno.desc());
+    }
+}
+
+/// Sleeps until this process has to take over.
+pub(super) fn sleep(role: Role) {
+    let watched: &[i32] = match role {
+        Role::Standby => &[numbers::SUPERVISOR],
+        Role::Reserve => &[numbers::SUPERVISOR, numbers::STANDBY],
+    };
+    loop {
+        let dead = watched.iter().filter(|number| process::is_dead(**number)).count();
+        if dead == watched.len() {
+            return;
+        }
+        if dead > 0 {
+            std::thread::sleep(LOOK);
+            continue;
+        }
+        let fds: Vec<Fd> = watched.iter().map(|number| Fd::from_number(*number)).collect();
+        let mut polls: Vec<PollFd<'_>> =
+            fds.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
+        if poll(&mut polls, PollTimeout::NONE).is_err() {
+            std::thread::sleep(LOOK);
+        }
+    }
+}
+
+/// Makes this process the supervisor; returns the standbys that it finds.
+pub(super) fn promote(role: Role, board: Board) -> Standbys {
+    numbers::copy(role.pidfd(), numbers::SUPERVISOR);
+    let old = board.get(Cell::SupervisorPid);
+    board.set(Cell::SupervisorPid, getpid().as_raw() as u64);
+    board.add(Cell::SupervisorDeaths, 1);
+    // A name is a help for people.
+    let _ = prctl::set_name(c"fusex");
+    let mut standbys = Standbys::default();
+    board.set(Cell::StandbyPid, 0);
+    if board.get(Cell::ReservePid) & process::INTRODUCED != 0 {
+        // It is dying with its parent, or about to say that it is not.
+        std::thread::sleep(SETTLE);
+    }
+    let reserve = board.get(Cell::ReservePid) & !process::INTRODUCED;
+    if role == Role::Standby && reserve != 0 && !process::is_dead(numbers::RESERVE) {
+        standbys.reserve = Some(Process::inherited(reserve, numbers::RESERVE));
+    } else {
+        board.set(Cell::ReservePid, 0);
+    }
+    tracing::warn!("supervisor {old} died: {} {} takes its place", role.word(), getpid());
+    standbys
+}
