@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use fusex::recovery::arena::Arena;
+use fusex::recovery::arena::{Arena, Origin};
 use fusex::recovery::board::{Board, Cell};
 use fusex::supervise::client::ask;
 use fusex::supervise::protocol::Request;
@@ -313,7 +313,7 @@ fn board_of(pid: &Path) -> Option<Board> {
         if link.to_string_lossy().starts_with("/memfd:fusex arena") {
             let options = std::fs::OpenOptions::new().read(true).write(true).open(entry.path());
             let fd = Fd::from_owned(options.ok()?.into());
-            return Arena::attach(fd).ok().map(|arena| arena.board());
+            return Arena::attach(fd, Origin::Inherited).ok().map(|arena| arena.board());
         }
     }
     None

@@ -20,6 +20,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::commands;
 use crate::exit::{EXIT_STATUS, Exit, Failure};
+use crate::supervise::handover::Handover;
 
 /// FUSE mounts that do not go down, that are fast, and that can be seen into
 #[derive(Debug, Parser)]
@@ -50,6 +51,9 @@ pub fn main() -> ExitCode {
     match result {
         Ok(exit) => exit.into(),
         Err(error) => {
+            if let Ok(Some(handover)) = Handover::take() {
+                handover.refuse(&format!("{error:#}"));
+            }
             // With stderr closed there is nobody to tell; the exit code still does.
             let _ = writeln!(std::io::stderr(), "fusex: {error:#}");
             Exit::of(&error).into()

@@ -1,14 +1,15 @@
 //! `fusex mount`: the arguments as given, and checked.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
 use crate::exit::EXIT_STATUS;
 use crate::mount::options::{self, Options, Unknown};
-use crate::mount::{MountError, Mountpoint, check};
+use crate::mount::{MountError, Mountpoint, check, mountinfo};
+use crate::supervise::handover::Handover;
 
 /// Mount a directory, or a file system in memory
 ///
@@ -157,11 +158,19 @@ pub struct MountConfig {
     pub single_threaded: bool,
     /// `None`: one process serves, and the mount ends with it.
     pub supervision: Option<Supervision>,
+    /// What another program had, in whose place this one goes on.
+    pub handover: Option<Handover>,
     /// What `-o`, `-c` and `-t N` said.
     pub options: Options,
 }
 
 impl MountConfig {
+    /// Whether a service manager keeps what the mount needs when all its processes are gone.
+    pub fn is_durable(&self) -> bool {
+        let managed = std::env::var_os("NOTIFY_SOCKET").is_some();
+        managed && self.fs_type == FsType::Dir && self.supervision.is_some()
+    }
+
     /// The source for the mount table, unless `fsname=` says otherwise.
     pub fn label(&self) -> String {
         match &self.source {
@@ -179,6 +188,24 @@ impl MountArgs {
             (false, true) => LevelFilter::INFO,
             (false, false) => LevelFilter::WARN,
         }
+    }
+
+    /// What this process was handed, if its mount is still there.
+    fn handover(&self) -> Result<Option<Handover>, MountError> {
+        let handover = match Handover::take() {
+            Ok(handover) if !self.no_supervise => handover,
+            Ok(_) => None,
+            Err(error) => return Err(MountError::Handover { error }),
+        };
+        Ok(handover.filter(|handover| {
+            let path = handed_mountpoint(handover, &self.mountpoint);
+            let table = mountinfo::read().unwrap_or_default();
+            let there = mountinfo::find(&table, &path).is_some_and(|entry| entry.is_fuse());
+            if !there {
+                tracing::warn!("{}: what was stored is not mounted any more", path.display());
+            }
+            there
+        }))
     }
 
     fn supervision(&self) -> Supervision {
@@ -210,7 +237,9 @@ impl MountArgs {
         if let Some(namespace) = &self.namespace {
             super::helper::enter(namespace)?;
         }
-        let given = options.source.as_ref().or(self.source.as_ref());
+        let handover = self.handover()?;
+        let handed = handover.as_ref().and_then(|handover| handover.source.as_ref());
+        let given = handed.or(options.source.as_ref()).or(self.source.as_ref());
         let source = match (fs_type, given) {
             (FsType::Dir, Some(source)) => Some(check::source(source)?),
             (FsType::Dir, None) => return Err(MountError::NoSource),
@@ -219,16 +248,27 @@ impl MountArgs {
         Ok(MountConfig {
             source,
             fs_type,
-            mountpoint: check::mountpoint(&self.mountpoint)?,
+            mountpoint: match &handover {
+                // Nobody answers there: it must not be looked at.
+                Some(handover) => Mountpoint::Path(handed_mountpoint(handover, &self.mountpoint)),
+                None => check::mountpoint(&self.mountpoint)?,
+            },
             foreground: self.foreground || self.debug,
             verbose: self.verbose,
             debug: self.debug,
             fake: self.fake,
             single_threaded: self.single_threaded,
+            handover,
             supervision: (!self.no_supervise).then(|| self.supervision()),
             options,
         })
     }
+}
+
+/// A mount point that another program had, absolute.
+fn handed_mountpoint(handover: &Handover, given: &Path) -> PathBuf {
+    let known = handover.mount_point.clone();
+    known.or_else(|| std::path::absolute(given).ok()).unwrap_or_else(|| given.to_path_buf())
 }
 
 /// Seconds, with decimals if need be.
@@ -282,6 +322,7 @@ mod tests {
             debug: false,
             fake: false,
             single_threaded: false,
+            handover: None,
             supervision: Some(Supervision {
                 request_timeout: None,
                 poison_after: 3,

@@ -25,7 +25,7 @@ pub fn run(config: MountConfig) -> anyhow::Result<Exit> {
     if config.fake {
         return Ok(Exit::Success);
     }
-    if config.foreground {
+    if config.foreground || config.handover.is_some() {
         return serve(&config, None).map(|()| Exit::Success);
     }
     let (theirs, ours) = pipe2(OFlag::O_CLOEXEC).map_err(system("pipe2(2)"))?;

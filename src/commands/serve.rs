@@ -23,8 +23,10 @@ use crate::fs::mem::{Mem, MemConfig};
 use crate::fs::passthrough::{self, Passthrough};
 use crate::mount::{self, MountError, Mounted, Mountpoint, mountinfo};
 use crate::recovery::arena::Arena;
+use crate::recovery::board::Cell;
 use crate::recovery::fds::FIRST;
 use crate::session::{Session, SessionConfig, SessionError};
+use crate::supervise::handover::Handover;
 use crate::sys::Fd;
 
 /// How long calls under way may take after a lazy unmount before the server ends.
@@ -38,7 +40,10 @@ pub(super) fn system(what: &'static str) -> impl Fn(nix::Error) -> MountError {
 /// Mounts and serves until the mount is gone. `ready` is told when it can be used, and the
 /// terminal left then.
 pub(super) fn serve(config: &MountConfig, ready: Option<OwnedFd>) -> anyhow::Result<()> {
-    let arena = Arena::create()?;
+    let arena = match &config.handover {
+        Some(handover) => Arena::attach(Fd::from_number(handover.arena), handover.origin())?,
+        None => Arena::create()?,
+    };
     match config.fs_type {
         FsType::Dir => {
             let source = config.source.as_deref().ok_or(MountError::NoSource)?;
@@ -71,6 +76,7 @@ fn passthrough_config(config: &MountConfig) -> passthrough::Config {
         passthrough: options.passthrough,
         kernel_checks: options.kernel_checks() || mountpoint.is_none(),
         blksize: options.blksize,
+        durable: config.is_durable(),
         reserved_fds: if config.supervision.is_some() { FIRST as u64 } else { 0 },
         mountpoint,
     }
@@ -102,7 +108,7 @@ fn session_config(config: &MountConfig) -> SessionConfig {
         congestion_threshold: options.congestion_threshold,
         time_gran: options.time_gran.unwrap_or(default.time_gran),
         spin: default.spin,
-        one_device: false,
+        one_device: config.is_durable(),
         only_user: only_user.then(|| nix::unistd::geteuid().as_raw()),
     }
 }
@@ -127,6 +133,7 @@ pub(super) struct Served<F> {
     pub(super) session: Session<F>,
     pub(super) mountpoint: Option<PathBuf>,
     pub(super) connection: Option<u32>,
+    pub(super) device: Fd,
 }
 
 fn serve_fs<F: Filesystem>(
@@ -138,11 +145,16 @@ fn serve_fs<F: Filesystem>(
     // Held back from here on, so that a signal cannot end the server and leave the mount.
     let ends: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP].into_iter().collect();
     ends.thread_block().map_err(system("sigprocmask(2)"))?;
+    if let Some(handover) = &config.handover {
+        return resume(config, handover, arena, fs);
+    }
     let Mounted { device, mountpoint, auto_unmount, connection, .. } =
         mount::mount(&config.mountpoint, &config.label(), &config.options)?;
     let mut unmount = Unmount(mountpoint.clone());
-    let session = Session::start_in(arena, Fd::from_owned(device), fs, session_config(config))?;
-    let served = Served { session, mountpoint, connection };
+    let device = Fd::from_owned(device);
+    arena.board().set(Cell::Connection, connection.map_or(0, |id| u64::from(id) + 1));
+    let session = Session::start_in(arena, device, fs, session_config(config))?;
+    let served = Served { session, mountpoint, connection, device };
     match config.supervision {
         Some(supervision) => supervised::serve(config, supervision, served, arena, ready)?,
         None => serve_alone(config, served, &ends, ready)?,
@@ -151,6 +163,38 @@ fn serve_fs<F: Filesystem>(
         unmount.0 = None;
     }
     drop(auto_unmount);
+    Ok(())
+}
+
+/// Goes on with a mount that another program has made.
+fn resume<F: Filesystem>(
+    config: &MountConfig,
+    handover: &Handover,
+    arena: &Arena,
+    fs: F,
+) -> anyhow::Result<()> {
+    let (device, board) = (Fd::from_number(handover.device), arena.board());
+    if handover.stored {
+        // What was on the board was of processes that are gone.
+        board.add(Cell::Generation, 1);
+        let pids = [Cell::WorkerPid, Cell::StandbyPid, Cell::ReservePid];
+        let others = [Cell::Stopping, Cell::DeathTime, Cell::Sandbox];
+        pids.into_iter().chain(others).for_each(|cell| board.set(cell, 0));
+    }
+    let session = Session::resume(arena, device, fs, session_config(config))?;
+    let mountpoint = match &config.mountpoint {
+        Mountpoint::Path(path) => Some(path.clone()),
+        Mountpoint::Fd(_) => None,
+    };
+    let connection = board.get(Cell::Connection).checked_sub(1).map(|id| id as u32);
+    let mut unmount = Unmount(None);
+    let served = Served { session, mountpoint: mountpoint.clone(), connection, device };
+    let supervision = config.supervision.ok_or(SessionError::NotStarted)?;
+    supervised::serve(config, supervision, served, arena, None)?;
+    unmount.0 = mountpoint;
+    if !is_still_mounted(&unmount, connection) {
+        unmount.0 = None;
+    }
     Ok(())
 }
 

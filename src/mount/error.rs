@@ -13,6 +13,13 @@ pub enum MountError {
     #[error(transparent)]
     Option(#[from] OptionError),
 
+    /// What another program handed over makes no sense.
+    #[error("{error}: start it without that variable")]
+    Handover {
+        /// What is wrong.
+        error: String,
+    },
+
     /// Neither SOURCE nor `-o source=` was given, and the file system needs one.
     #[error("no source: give the directory to serve before the mount point, or use '-t mem'")]
     NoSource,
@@ -153,9 +160,10 @@ impl MountError {
     pub fn exit(&self) -> Exit {
         let no_permission = |errno: &Errno| matches!(errno, Errno::EPERM | Errno::EACCES);
         match self {
-            MountError::Option(_) | MountError::NoSource | MountError::Preopened { .. } => {
-                Exit::Usage
-            }
+            MountError::Option(_)
+            | MountError::NoSource
+            | MountError::Handover { .. }
+            | MountError::Preopened { .. } => Exit::Usage,
             MountError::Fusermount { permission: true, .. } => Exit::Usage,
             MountError::System { .. } => Exit::System,
             MountError::Source { errno, .. }

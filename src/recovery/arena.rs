@@ -102,6 +102,18 @@ pub struct Arena {
     fds: Fds,
     /// Regions are asked for by one after the other.
     growing: Mutex<()>,
+    origin: Origin,
+}
+
+/// Where an arena comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// It is new.
+    New,
+    /// Another program had it, in this process or its parent: the same descriptors are open.
+    Inherited,
+    /// All processes were gone: the descriptors in its tables mean nothing any more.
+    Stored,
 }
 
 fn check_of(words: &[AtomicU64]) -> u64 {
@@ -129,7 +141,7 @@ impl Arena {
         let mapping = Mapping::create(c"fusex arena", RESERVED)?;
         let end = (MARKS + fds * 8).next_multiple_of(PAGE);
         mapping.grow(end)?;
-        let arena = Arena::over(mapping, fds)?;
+        let arena = Arena::over(mapping, fds, Origin::New)?;
         for (word, value) in arena.head.iter().zip([MAGIC, FORMAT, fds as u64, 0, end as u64]) {
             word.store(value, Ordering::Relaxed);
         }
@@ -137,8 +149,9 @@ impl Arena {
         Ok(arena)
     }
 
-    /// The arena in the memfd `fd`, which another process has made.
-    pub fn attach(fd: Fd) -> Result<Arena, ArenaError> {
+    /// The arena in the memfd `fd`, which another process has made. For [`Origin::Stored`] all
+    /// descriptor marks are forgotten.
+    pub fn attach(fd: Fd, origin: Origin) -> Result<Arena, ArenaError> {
         let mapping = Mapping::attach(fd, RESERVED)?;
         let short = ArenaError::NotAnArena("it is too short");
         let head = mapping.words(0, PAGE / 8).ok_or(short)?;
@@ -156,10 +169,14 @@ impl Arena {
         if fds > MAX_FDS || word(3) as usize > REGIONS || word(4) as usize > mapping.length() {
             return Err(ArenaError::NotAnArena("its sizes are out of range"));
         }
-        Arena::over(mapping, fds)
+        let arena = Arena::over(mapping, fds, origin)?;
+        if origin == Origin::Stored {
+            arena.fds.forget_all();
+        }
+        Ok(arena)
     }
 
-    fn over(mapping: Mapping, fds: usize) -> Result<Arena, ArenaError> {
+    fn over(mapping: Mapping, fds: usize, origin: Origin) -> Result<Arena, ArenaError> {
         let mapping: &'static Mapping = Box::leak(Box::new(mapping));
         let part = |offset, count| {
             mapping.words(offset, count).ok_or(ArenaError::NotAnArena("it is too short"))
@@ -167,7 +184,12 @@ impl Arena {
         let head = part(0, PAGE / 8)?;
         let board = Board::new(part(BOARD, CELLS)?);
         let fds = Fds::new(part(MARKS, fds)?, board);
-        Ok(Arena { mapping, head, board, fds, growing: Mutex::new(()) })
+        Ok(Arena { mapping, head, board, fds, growing: Mutex::new(()), origin })
+    }
+
+    /// Where it comes from.
+    pub fn origin(&self) -> Origin {
+        self.origin
     }
 
     /// Header and check, behind a change.
@@ -298,7 +320,7 @@ mod tests {
         let arena = Arena::create().unwrap();
         arena.words("one", 2, 10).unwrap()[3].store(42, Ordering::Relaxed);
         arena.words("two", 1, 10).unwrap()[0].store(43, Ordering::Relaxed);
-        let again = Arena::attach(arena.fd()).unwrap();
+        let again = Arena::attach(arena.fd(), Origin::Inherited).unwrap();
         assert_eq!(again.words("one", 2, 10).unwrap()[3].load(Ordering::Relaxed), 42);
         assert_eq!(again.words("two", 1, 10).unwrap()[0].load(Ordering::Relaxed), 43);
         let error = again.words("one", 2, 11).unwrap_err();
@@ -310,19 +332,19 @@ mod tests {
         for (word, value) in [(0, 1), (1, FORMAT + 1), (2, 5), (4, u64::MAX), (5, 0)] {
             let arena = Arena::create().unwrap();
             arena.head[word].store(value, Ordering::Relaxed);
-            assert!(Arena::attach(arena.fd()).is_err(), "word {word}");
+            assert!(Arena::attach(arena.fd(), Origin::Inherited).is_err(), "word {word}");
         }
         let arena = Arena::create().unwrap();
         arena.words("one", 1, 1).unwrap();
         arena.head[HEAD + 4].store(1 << 40, Ordering::Relaxed);
-        assert!(Arena::attach(arena.fd()).unwrap().words("one", 1, 1).is_err());
+        assert!(Arena::attach(arena.fd(), Origin::Inherited).unwrap().words("one", 1, 1).is_err());
     }
 
     #[test]
     fn another_format_says_which() {
         let arena = Arena::create().unwrap();
         arena.head[1].store(7, Ordering::Relaxed);
-        let error = Arena::attach(arena.fd()).unwrap_err();
+        let error = Arena::attach(arena.fd(), Origin::Inherited).unwrap_err();
         assert!(matches!(error, ArenaError::Format { found: 7 }), "{error}");
     }
 
@@ -331,7 +353,7 @@ mod tests {
         let file = tempfile::tempfile().unwrap();
         file.set_len(1 << 20).unwrap();
         let fd = Fd::from_owned(file.into());
-        assert!(matches!(Arena::attach(fd), Err(ArenaError::NotAnArena(_))));
+        assert!(matches!(Arena::attach(fd, Origin::Inherited), Err(ArenaError::NotAnArena(_))));
         fd.close();
     }
 }

@@ -64,6 +64,8 @@ pub enum Cell {
     BackingIds,
     /// When the mount was made: CLOCK_REALTIME, seconds.
     MountedAt,
+    /// The connection's id, plus one; 0: unknown.
+    Connection,
     /// The descriptor of the sandbox's mount namespace, plus one; 0: none yet.
     Sandbox,
 }

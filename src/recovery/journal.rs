@@ -167,6 +167,10 @@ impl Journal {
         self.set(DEVICE, device.number().max(0) as u64 + 1);
     }
 
+    pub(super) fn forget_device(self) {
+        self.set(DEVICE, 0);
+    }
+
     /// How far the request has come.
     pub fn phase(self) -> Phase {
         match self.get(PHASE) {

@@ -78,6 +78,11 @@ impl Slots {
         all.clone().filter(free).find(unfinished).or_else(|| all.find(free))
     }
 
+    /// The devices that slots read are gone: their requests are answered on the mount's own.
+    pub fn forget_devices(&self) {
+        (0..self.count()).for_each(|index| self.journal(index).forget_device());
+    }
+
     /// Touches and locks the memory of slot `index`, so that it is there when a thread needs it.
     pub fn reserve_memory(&self, index: usize) {
         if let Some(mut request) = self.buffers.part(index, 0, HEAD + self.room) {

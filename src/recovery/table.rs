@@ -38,6 +38,8 @@ const LOW: u64 = 0xffff_ffff;
 const GENERATION_MAX: u64 = 0x7fff_ffff;
 /// Records looked at for a free one before the table grows.
 const SWEEP: u64 = 64;
+/// More records in a row that were never used than any worker has reserved at a time.
+const UNUSED: u64 = 4096;
 /// The longest record, in words.
 const WORDS_MAX: usize = 64;
 
@@ -100,7 +102,9 @@ impl<T: Record> Table<T> {
         let words = arena.words(name, Self::STRIDE, capacity as usize + 1)?;
         // Record 0's place holds the table's own words: ids are never 0.
         let end = &words[0];
-        end.fetch_max(u64::from(first.max(1)), Ordering::AcqRel);
+        if end.load(Ordering::Acquire) == 0 {
+            end.store(sealed(u64::from(first.max(1))), Ordering::Release);
+        }
         Ok(Table {
             words,
             end,
@@ -122,7 +126,29 @@ impl<T: Record> Table<T> {
 
     /// One more than the highest index ever used.
     pub fn end(&self) -> u32 {
-        self.end.load(Ordering::Acquire).min(self.capacity + 1) as u32
+        let word = self.end.load(Ordering::Acquire);
+        let end = word & LOW;
+        if word == sealed(end) && end <= self.capacity + 1 { end as u32 } else { self.find_end() }
+    }
+
+    /// The end again, where its word is damaged: behind the last record before many that were
+    /// never used.
+    fn find_end(&self) -> u32 {
+        self.board.add(Cell::Damaged, 1);
+        let (mut end, mut unused) = (self.first, 0);
+        for index in self.first..=self.capacity {
+            let Some(record) = self.record(index) else { break };
+            if record[0].load(Ordering::Acquire) == 0 {
+                unused += 1;
+                if unused > UNUSED {
+                    break;
+                }
+            } else {
+                (end, unused) = (index + 1, 0);
+            }
+        }
+        self.end.store(sealed(end), Ordering::Release);
+        end as u32
     }
 
     /// Takes a free record; `None` when the table is full.
@@ -140,12 +166,12 @@ impl<T: Record> Table<T> {
     }
 
     fn bump(&self) -> Option<u32> {
-        let end = self.end.load(Ordering::Relaxed);
-        if end > self.capacity {
+        let end = self.end();
+        if u64::from(end) > self.capacity {
             return None;
         }
-        self.end.store(end + 1, Ordering::Release);
-        Some(end as u32)
+        self.end.store(sealed(u64::from(end) + 1), Ordering::Release);
+        Some(end)
     }
 
     /// Looks for a record that an earlier worker freed, a few at a time.
@@ -282,6 +308,11 @@ impl<T: Record> Table<T> {
     }
 }
 
+/// A number of up to 32 bits with a check beside it.
+fn sealed(value: u64) -> u64 {
+    value | (value ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15) & !LOW
+}
+
 /// The state with one change more, not live.
 fn advance(state: u64) -> u64 {
     let count = (state & LOW & !LIVE).wrapping_add(CHANGE) & LOW;
@@ -383,6 +414,18 @@ mod tests {
         }
         assert_eq!(table.get(id), Some([3, 4]));
         assert!(arena.board().get(Cell::Damaged) > 64);
+    }
+
+    #[test]
+    fn a_damaged_end_is_found_again() {
+        let (arena, table) = table();
+        (0..50).for_each(|n| assert!(table.insert(&[n, n]).is_some()));
+        assert!(table.remove(50));
+        for bit in 0..64 {
+            table.end.fetch_xor(1 << bit, Ordering::Relaxed);
+            let successor: Table<Pair> = Table::new(&arena, "pairs", 100, 1).unwrap();
+            assert_eq!((successor.end(), successor.count()), (51, 49), "bit {bit}");
+        }
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub use threads::about_to_block;
 use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::Filesystem;
-use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::arena::{Arena, ArenaError, Origin};
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{Fds, Kind};
 use crate::recovery::slot::{Slot, Slots};
@@ -200,6 +200,11 @@ impl<F: Filesystem> Session<F> {
         let connection = Connection::new(device);
         let negotiated = Negotiated::load(arena)?.ok_or(SessionError::NotStarted)?;
         let prepared = prepare(arena, &config, &negotiated)?;
+        if arena.origin() == Origin::Stored {
+            let (slots, waiting) = &prepared;
+            slots.forget_devices();
+            waiting.move_to(connection);
+        }
         fs.resume(&negotiated);
         Session::over(arena, connection, fs, config, negotiated, prepared)
     }

@@ -152,6 +152,13 @@ impl Parking {
         });
     }
 
+    /// All wait on this device: those that they came from are gone.
+    pub(super) fn move_to(&self, connection: Connection) {
+        for (id, _) in self.all() {
+            self.table.update(id, |parked| parked.device = connection.device().number());
+        }
+    }
+
     pub(super) fn note_result(&self, id: u64, result: Result<(), Errno>) {
         self.table.update(id, |parked| {
             parked.result = match result {

@@ -122,6 +122,11 @@ impl Waiting {
         all.into_iter().for_each(|unique| self.interrupt(unique));
     }
 
+    /// See [`Parking::move_to`].
+    pub(super) fn move_to(&self, connection: Connection) {
+        self.parking.move_to(connection);
+    }
+
     /// Takeover, first half: knows again who waits.
     pub(super) fn remember(&self) {
         let mut inner = self.inner.lock().unwrap();

@@ -44,6 +44,8 @@ pub fn path(connection: u32) -> Option<PathBuf> {
 enum Waits {
     /// A worker after this generation.
     Restart(u64),
+    /// A worker of this version.
+    Upgrade,
     /// The end.
     Stop,
 }
@@ -91,13 +93,25 @@ impl Control {
             Ok(numbers::put(Fd::from_owned(listener.into()), numbers::LISTENER)?)
         });
         match placed {
-            Ok(()) => control.path = Some(path.clone()),
+            Ok(()) => {
+                control.path = Some(path.clone());
+                control.adopt(config.client);
+            }
             Err(error) => {
                 let path = path.display();
                 tracing::warn!("no control socket: {path}: {error}: 'fusex supervise' cannot ask");
             }
         }
         control
+    }
+
+    /// Takes over whoever waits for the upgrade that has just been made.
+    fn adopt(&mut self, client: Option<i32>) {
+        let index = client.and_then(|number| usize::try_from(number - numbers::CLIENTS).ok());
+        if let Some(place) = index.and_then(|index| self.clients.get_mut(index)) {
+            let until = Instant::now() + PATIENCE;
+            *place = Some(Client { received: Vec::new(), until, waits: Some(Waits::Upgrade) });
+        }
     }
 
     /// That of a dead supervisor: whom it talked to is not known.
@@ -224,9 +238,11 @@ impl<W: Work> Supervisor<'_, W> {
             }
         }
         let worker = &self.worker;
-        let ready = self.control.waiting(
-            |waits| matches!(waits, Waits::Restart(generation) if worker.is_ready_after(generation)),
-        );
+        let ready = self.control.waiting(|waits| match waits {
+            Waits::Restart(generation) => worker.is_ready_after(generation),
+            Waits::Upgrade => worker.is_ready(),
+            Waits::Stop => false,
+        });
         ready.into_iter().for_each(|index| self.answer_ok(index));
     }
 
@@ -239,7 +255,8 @@ impl<W: Work> Supervisor<'_, W> {
         let waits = match request {
             Request::Status => return self.answer_ok(index),
             Request::Upgrade => {
-                let error = "upgrade: not supported by this build".to_string();
+                let why = self.upgrade(fd_of(index).number());
+                let error = format!("upgrade: {why}: the old version goes on");
                 return self.control.answer(index, &Answer::Error(error));
             }
             Request::Restart => Waits::Restart(self.restart_worker()),

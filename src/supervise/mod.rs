@@ -24,6 +24,7 @@
 //! | `control`, `protocol`, `client` | the control socket: server, lines, commands |
 //! | `service` | a session that is kept alive: what most callers want |
 //! | `confine` | what a worker gives up before it serves |
+//! | `handover` | what a new version of the program, or the next start, is given |
 //! | `notify` | what the service manager is told, and the descriptors that it keeps |
 //!
 //! The promise begins when [`run`] has called `ready`: standbys start then. Linux 5.3
@@ -34,6 +35,7 @@ mod backoff;
 pub mod client;
 pub mod confine;
 mod control;
+pub mod handover;
 pub mod notify;
 mod numbers;
 mod process;
@@ -78,6 +80,16 @@ pub trait Work {
     fn confine(&self) -> Result<(), String>;
     /// In a standby that has just become the supervisor. Opens nothing.
     fn promoted(&self) {}
+    /// Called now and then by the supervisor, which sleeps no longer than what this returns.
+    fn tick(&self) -> Option<Duration> {
+        None
+    }
+    /// Puts the program that is installed now in the place of this one; `client` waits for it.
+    /// Called when there is no worker. Returns only when that fails, with the reason.
+    fn upgrade(&self, client: Option<i32>) -> String {
+        let _ = client;
+        "this program does not do that".to_string()
+    }
 }
 
 /// How a mount is supervised.
@@ -95,6 +107,10 @@ pub struct Config {
     pub connection: Option<u32>,
     /// The control socket to make, see [`control_path`].
     pub control: Option<PathBuf>,
+    /// This program has taken the place of another one, whose standbys are still there.
+    pub resumed: bool,
+    /// Who waits for that: a descriptor.
+    pub client: Option<i32>,
     /// Who may use the control socket, besides root.
     pub owner_uid: u32,
 }
@@ -108,6 +124,8 @@ impl Default for Config {
             mount_point: None,
             connection: None,
             control: None,
+            resumed: false,
+            client: None,
             owner_uid: nix::unistd::geteuid().as_raw(),
         }
     }

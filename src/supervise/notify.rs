@@ -21,7 +21,7 @@ use sd_notify::NotifyState;
 use crate::sys::Fd;
 
 /// The way to the service manager, if there is one.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Notifier {
     present: bool,
     watchdog: Option<Duration>,
@@ -29,6 +29,11 @@ pub struct Notifier {
 }
 
 impl Notifier {
+    /// Whether there is a service manager.
+    pub fn is_present(&self) -> bool {
+        self.present
+    }
+
     /// As the environment says, in the process that the manager started: the watchdog is for its
     /// process id.
     pub fn from_env() -> Notifier {

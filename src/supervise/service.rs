@@ -7,11 +7,13 @@ use nix::mount::{MntFlags, umount2};
 use nix::time::{ClockId, clock_gettime};
 
 use super::confine::{self, Confinement};
+use super::handover::Handover;
+use super::notify::Notifier;
 use super::{Config, SuperviseError, Work, control_path, run};
 use crate::Errno;
 use crate::fs::Filesystem;
 use crate::mount::{self, MountError};
-use crate::recovery::arena::Arena;
+use crate::recovery::arena::{Arena, Origin};
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{FIRST, Fds};
 use crate::session::{Session, TakeoverConfig};
@@ -31,6 +33,12 @@ pub struct Service<F> {
     pub confinement: Option<Confinement>,
     /// That of the arena which `session` was started in.
     pub board: Board,
+    /// The arena's descriptor marks.
+    pub fds: Fds,
+    /// What the service manager is told.
+    pub notifier: Notifier,
+    /// What the next version of the program is handed, but for who waits; `None`: there is none.
+    pub handover: Option<Handover>,
 }
 
 impl<F: Filesystem> Service<F> {
@@ -43,6 +51,9 @@ impl<F: Filesystem> Service<F> {
             takeover: TakeoverConfig::default(),
             confinement: None,
             board: arena.board(),
+            fds: arena.fds(),
+            notifier: Notifier::default(),
+            handover: None,
         }
     }
 
@@ -58,7 +69,9 @@ impl<F: Filesystem> Service<F> {
         config: Config,
         ready: impl FnOnce(),
     ) -> Result<(), SuperviseError> {
-        keep_what_is_open(arena.fds());
+        if arena.origin() != Origin::Inherited {
+            keep_what_is_open(arena.fds());
+        }
         let config = Config {
             mount_point: self.mount_point.clone(),
             connection: self.connection,
@@ -114,6 +127,22 @@ impl<F: Filesystem> Work for Service<F> {
     fn stuck(&self, limit: Duration) -> bool {
         let hanging = self.session.slots().older_than(monotonic().saturating_sub(limit));
         hanging.map(|journal| journal.accuse()).count() > 0
+    }
+
+    fn promoted(&self) {
+        self.notifier.main_pid(std::process::id());
+    }
+
+    fn tick(&self) -> Option<Duration> {
+        self.notifier.watchdog();
+        self.notifier.watchdog_interval()
+    }
+
+    fn upgrade(&self, client: Option<i32>) -> String {
+        let Some(handover) = &self.handover else {
+            return "this program does not do that".to_string();
+        };
+        Handover { client, ..handover.clone() }.exec(self.fds)
     }
 
     fn is_busy(&self) -> bool {

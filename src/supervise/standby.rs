@@ -168,6 +168,17 @@ impl<W: Work> Supervisor<'_, W> {
     }
 }
 
+/// Ends the standbys of the program that this one has replaced; they are its children still.
+pub(super) fn dismiss(board: Board) {
+    for role in [Role::Reserve, Role::Standby] {
+        let pid = board.get(role.cell()) & !process::INTRODUCED;
+        if pid != 0 {
+            Process::child(Pid::from_raw(pid as i32)).end();
+        }
+        board.set(role.cell(), 0);
+    }
+}
+
 /// Sleeps until this process has to take over.
 pub(super) fn sleep(role: Role) {
     let watched: &[i32] = match role {

@@ -45,6 +45,8 @@ pub(super) struct Supervisor<'a, W> {
     pub(super) control: Control,
     /// When the watchdog looks next.
     pub(super) watch: Instant,
+    /// When [`Work::tick`] is due.
+    tick: Option<Instant>,
 }
 
 impl<'a, W: Work> Supervisor<'a, W> {
@@ -55,7 +57,12 @@ impl<'a, W: Work> Supervisor<'a, W> {
         config: &'a Config,
     ) -> Result<Supervisor<'a, W>, SuperviseError> {
         let system = |what| move |errno| SuperviseError::System { what, errno };
-        numbers::reserve()?;
+        if config.resumed {
+            // From here on this version is responsible; the old one could take over until now.
+            standby::dismiss(board);
+        } else {
+            numbers::reserve()?;
+        }
         clone::expect_children().map_err(system("sigaction(2)"))?;
         let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD]
             .into_iter()
@@ -91,6 +98,7 @@ impl<'a, W: Work> Supervisor<'a, W> {
             stop: None,
             control,
             watch,
+            tick: None,
         }
     }
 
@@ -145,6 +153,7 @@ impl<'a, W: Work> Supervisor<'a, W> {
             ready();
         }
         self.watch();
+        self.tick = self.work.tick().map(|pause| Instant::now() + pause);
         if let Turn::Ended = self.go_on_stopping() {
             return Ok(Turn::Ended);
         }
@@ -182,6 +191,7 @@ impl<'a, W: Work> Supervisor<'a, W> {
             watch.map(|_| self.watch),
             self.stop.as_ref().map(Stop::deadline),
             self.control.deadline(),
+            self.tick,
             self.standbys.deadline().filter(|_| self.quiescent()),
         ];
         own.into_iter().flatten().min()

@@ -275,6 +275,23 @@ impl<W: Work> Supervisor<'_, W> {
         }
     }
 
+    /// Ends the worker and puts the installed program in this one's place. Returns only when that
+    /// fails, with the reason; there is a worker again then.
+    pub(super) fn upgrade(&mut self, client: i32) -> String {
+        if let Worker::Running(running) = &self.worker {
+            running.process.end();
+            self.board.add(Cell::Restarts, 1);
+            self.board.set(Cell::DeathTime, monotonic());
+            self.board.add(Cell::Generation, 1);
+            self.worker = Worker::none();
+        }
+        tracing::info!("upgrade: the installed program takes the place of this one");
+        let why = self.work.upgrade(Some(client));
+        tracing::error!("upgrade: {why}: the old version goes on");
+        self.spawn_worker();
+        why
+    }
+
     /// Replaces the worker on purpose; returns the generation that ends.
     pub(super) fn restart_worker(&mut self) -> u64 {
         let generation = self.board.get(Cell::Generation);
@@ -293,18 +310,19 @@ fn monotonic() -> u64 {
         .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
-/// Ends the process where a panic would unwind into the supervisor's part of the stack.
-struct NoUnwinding;
-
-impl Drop for NoUnwinding {
-    fn drop(&mut self) {
+/// Makes a panic in any thread end the process. Where a program is built to unwind, as by default,
+/// the thread alone would end, and the request that it serves would never be answered.
+fn die_of_panics() {
+    let told = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        told(panic);
         std::process::abort();
-    }
+    }));
 }
 
 /// The life of a worker.
 fn enter<W: Work>(work: &W, board: Board, config: &Config, parent: Pid) -> ! {
-    let guard = NoUnwinding;
+    die_of_panics();
     let code = match process::worker_birth(parent, board, config.core) {
         Err(errno) => {
             tracing::error!("worker {} was not born: {}", getpid(), errno.desc());
@@ -318,6 +336,5 @@ fn enter<W: Work>(work: &W, board: Board, config: &Config, parent: Pid) -> ! {
             }
         },
     };
-    std::mem::forget(guard);
     clone::exit_now(code)
 }

@@ -7,9 +7,11 @@
 use std::ffi::{CStr, CString};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 
 use crate::Errno;
-use crate::recovery::fds::{Fds, Kind};
+use crate::recovery::arena::Arena;
+use crate::recovery::fds::Kind;
 use crate::sys::{Fd, OpFd, file};
 
 pub(super) struct Covered {
@@ -21,16 +23,22 @@ pub(super) struct Covered {
 impl Covered {
     /// The directory at `path`, canonical, which is not mounted on yet. `None`: it cannot be
     /// opened, and then it cannot be mounted on either.
-    pub(super) fn of(path: &Path, fds: Fds) -> Option<Covered> {
+    pub(super) fn of(path: &Path, arena: &Arena) -> Option<Covered> {
+        let kept = &arena.words("covered", 1, 1).ok()?[0];
         let open = |path: &Path| {
             let path = CString::new(path.as_os_str().as_bytes()).ok()?;
             file::openat(Fd::CWD, &path, libc::O_PATH | libc::O_DIRECTORY, 0).ok()
         };
         let name = CString::new(path.file_name()?.as_bytes()).ok()?;
         let parent = identity(open(path.parent()?)?.get()).ok()?;
-        let fd = open(path)?.keep();
+        // The path leads into the mount once it is there.
+        if let Some(number) = kept.load(Ordering::Acquire).checked_sub(1) {
+            return Some(Covered { fd: Fd::from_number(number as i32), parent, name });
+        }
+        let (fd, fds) = (open(path)?.keep(), arena.fds());
         fds.begin(fd, Kind::Own, 0).ok()?;
         fds.keep(fd, Kind::Own, 0);
+        kept.store(fd.number() as u64 + 1, Ordering::Release);
         Some(Covered { fd, parent, name })
     }
 

@@ -26,6 +26,8 @@ use crate::wire::{FileHandle, NodeId, Opened};
 
 /// Open files at the most; the limit of descriptors comes first.
 const CAPACITY: u32 = 1 << 20;
+/// In the place of a descriptor: the file is gone.
+const LOST: i32 = -1;
 const WRITABLE: u32 = 1;
 const DIRECTORY: u32 = 2;
 /// A place in a directory that nobody asks for: the lower directory stands somewhere else.
@@ -100,8 +102,25 @@ impl Handles {
         Ok(FileHandle(id))
     }
 
+    /// ESTALE: a file without a name, whose processes were all gone meanwhile.
     fn get(&self, fh: FileHandle) -> Result<Open, Errno> {
-        self.table.get(fh.0).ok_or(Errno::EBADF)
+        let open = self.table.get(fh.0).ok_or(Errno::EBADF)?;
+        if open.fd == LOST { Err(Errno::ESTALE) } else { Ok(open) }
+    }
+
+    /// Stored: opens every file anew with `reopen`, which gets its node and flags.
+    pub(super) fn revive(&self, reopen: impl Fn(NodeId, u32, bool) -> Result<OpFd, Errno>) {
+        for (id, mut open) in self.table.iter() {
+            let index = id as u32;
+            let opened = reopen(NodeId(open.node), open.flags, open.is_directory());
+            let kept = opened.and_then(|fd| {
+                self.fds.begin(fd.get(), Kind::Handle, index)?;
+                Ok(fd.keep())
+            });
+            open.fd = kept.map_or(LOST, |fd| fd.number());
+            self.table.put(id, &open);
+            self.fds.keep(open.fd(), Kind::Handle, index);
+        }
     }
 
     /// The open file. EBADF: there is no such handle (any more).
@@ -135,7 +154,7 @@ impl Handles {
     /// Closes the open file; returns what it was. Whatever of it a dead worker has done already
     /// is not done again.
     fn remove(&self, fh: FileHandle) -> Option<Open> {
-        let open = self.get(fh).ok()?;
+        let open = self.table.get(fh.0)?;
         self.fds.close_if(open.fd(), Kind::Handle, fh.0 as u32);
         if !self.table.remove(fh.0) {
             return None;

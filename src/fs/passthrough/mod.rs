@@ -25,6 +25,7 @@
 //! | `covered` | a mount point below the source |
 //! | `locks` | POSIX, OFD and flock locks |
 //! | `recover` | whether a request of a dead worker has happened |
+//! | `revive` | a tree whose processes were all gone |
 //! | `filesystem` | the trait: one line an opcode |
 
 mod attrs;
@@ -40,6 +41,7 @@ mod mounts;
 mod names;
 mod nodes;
 mod recover;
+mod revive;
 mod xattrs;
 
 use std::ffi::CString;
@@ -52,7 +54,7 @@ use std::time::Duration;
 use crate::Errno;
 use crate::channel::Connection;
 use crate::mount::Cache;
-use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::arena::{Arena, ArenaError, Origin};
 use crate::session::Negotiation;
 use crate::sys::creds::Powers;
 use crate::sys::{Fd, file};
@@ -77,6 +79,8 @@ pub struct Config {
     pub kernel_checks: bool,
     /// The preferred I/O size that every file shows, in bytes, instead of its own.
     pub blksize: Option<u32>,
+    /// Every node keeps its file handle, so that it is found again when all processes were gone.
+    pub durable: bool,
     /// Descriptors that are not for this file system, out of RLIMIT_NOFILE.
     pub reserved_fds: u64,
     /// Where this is going to be mounted; matters when that is below the source.
@@ -92,6 +96,11 @@ pub enum StartError {
     /// No memory for its tables, or tables of another version.
     #[error(transparent)]
     Arena(#[from] ArenaError),
+    /// What lies under a mount can only be opened before it is mounted.
+    #[error(
+        "the mount point is below the source: a mount like that cannot be picked up again: unmount it"
+    )]
+    Covered,
     /// Inodes are opened through /proc.
     #[error("/proc/self/fd: {}: mount /proc first", .0.desc())]
     Proc(Errno),
@@ -108,6 +117,7 @@ impl Default for Config {
             passthrough: true,
             kernel_checks: true,
             blksize: None,
+            durable: false,
             reserved_fds: 0,
             mountpoint: None,
         }
@@ -143,20 +153,22 @@ impl Passthrough {
         let limit = crate::sys::process::raise_file_limit()?.saturating_sub(config.reserved_fds);
         crate::sys::process::ignore_file_size_limit()?;
         let powers = Powers::of_thread();
-        let nodes =
-            nodes::Nodes::new(arena, root.keep(), limit, powers.open_handles, config.blksize)?;
+        let nodes = nodes::Nodes::new(arena, root.keep(), limit, powers.open_handles, config)?;
         let covered = match &config.mountpoint {
             Some(path) if path.starts_with(source) && path != source => {
-                covered::Covered::of(path, arena.fds())
+                covered::Covered::of(path, arena)
             }
             _ => None,
         };
+        if covered.is_some() && arena.origin() == Origin::Stored {
+            return Err(StartError::Covered);
+        }
         let (name, negative) = match config.cache {
             Cache::Never => (Duration::ZERO, Duration::ZERO),
             Cache::Auto => (Duration::from_secs(1), Duration::ZERO),
             Cache::Always => (Duration::from_secs(86_400), Duration::from_secs(86_400)),
         };
-        Ok(Passthrough {
+        let fs = Passthrough {
             nodes,
             handles: handles::Handles::new(arena)?,
             locks: locks::Locks::new(arena)?,
@@ -170,7 +182,11 @@ impl Passthrough {
             passthrough: AtomicBool::new(config.passthrough && !config.writeback),
             connection: OnceLock::new(),
             powers,
-        })
+        };
+        if arena.origin() == Origin::Stored {
+            fs.revive();
+        }
+        Ok(fs)
     }
 
     /// What is asked of the kernel.

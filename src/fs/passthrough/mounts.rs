@@ -144,6 +144,16 @@ impl Mounts {
         Some(fd)
     }
 
+    /// Stored: none is open any more but the source's own. Another one comes back with the next
+    /// file that is looked up there.
+    pub(super) fn forget_openers(&self) {
+        let foreign = |id: &u64| *id != self.id(self.home_number);
+        let ids: Vec<u64> = self.table.iter().map(|(id, _)| id).filter(foreign).collect();
+        for id in ids {
+            self.table.update(id, |record| record.fd = NONE);
+        }
+    }
+
     /// Whether the record holds this descriptor.
     pub(super) fn holds(&self, number: u32, fd: Fd) -> bool {
         self.fd(number) == Some(fd)

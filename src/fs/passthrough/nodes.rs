@@ -20,12 +20,12 @@ use std::sync::{Mutex, MutexGuard};
 use xxhash_rust::xxh3::xxh3_64;
 use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
 
-use super::StartError;
 use super::locals::Locals;
 use super::mounts::Mounts;
+use super::{Config, StartError};
 use crate::Errno;
 use crate::recovery::arena::Arena;
-use crate::recovery::fds::{Counts, Fds, Kind};
+use crate::recovery::fds::{Counts, FIRST, Fds, Kind};
 use crate::recovery::index::Index;
 use crate::recovery::journal::{self, Change, Effect};
 use crate::recovery::table::Table;
@@ -203,6 +203,8 @@ pub(super) struct Nodes {
     mounts: Mounts,
     fds: Fds,
     pub(super) can_open_handles: bool,
+    /// Nodes with a descriptor keep a handle too.
+    durable: bool,
     blksize: Option<u32>,
     /// RLIMIT_NOFILE.
     pub(super) limit: usize,
@@ -215,14 +217,14 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// A table whose root is `root`, an open directory; `limit` is RLIMIT_NOFILE, `blksize`
-    /// the preferred I/O size to show.
+    /// A table whose root is `root`, an open directory; `limit` is how many descriptors
+    /// there may be.
     pub(super) fn new(
         arena: &Arena,
         root: Fd,
         limit: u64,
         can_open_handles: bool,
-        blksize: Option<u32>,
+        config: &Config,
     ) -> Result<Nodes, StartError> {
         let stat = file::fstatx(root)?;
         let fds = arena.fds();
@@ -235,7 +237,8 @@ impl Nodes {
             mounts: Mounts::new(arena, root, &stat)?,
             fds,
             can_open_handles,
-            blksize,
+            durable: config.durable && can_open_handles,
+            blksize: config.blksize,
             limit,
             kept: AtomicUsize::new(0),
             open_files: AtomicUsize::new(0),
@@ -248,6 +251,7 @@ impl Nodes {
 
     /// The root's record: made, or given this process's descriptor.
     fn take_root(&self, root: Fd, stat: &Statx) -> Result<(), StartError> {
+        let old = self.table.get(NodeId::ROOT.0).map(|record| Fd::from_number(record.fd));
         self.fds.begin(root, Kind::Own, 0)?;
         self.fds.keep(root, Kind::Own, 0);
         let mount = self.mounts.number(stat).ok_or(Errno::ENFILE)?;
@@ -259,6 +263,9 @@ impl Nodes {
             ..Record::new_zeroed()
         };
         if self.table.put(NodeId::ROOT.0, &record) {
+            if let Some(old) = old.filter(|old| *old != root && old.number() >= FIRST) {
+                self.fds.close_if(old, Kind::Own, 0);
+            }
             return Ok(());
         }
         let id = self.table.insert(&record).ok_or(Errno::ENOMEM)?;
@@ -371,8 +378,9 @@ impl Nodes {
         let (id, index) = (reserved.id(), reserved.id() as u32);
         let mut record =
             Record { ino: stat.stx_ino, nlookup: 1, mount, fd: NONE, ..Record::new_zeroed() };
-        let kept =
-            self.may_keep(is_directory(stat)) || !self.by_handle(fd.get(), stat, &mut record);
+        let may_keep = self.may_keep(is_directory(stat));
+        let has_handle = (self.durable || !may_keep) && self.by_handle(fd.get(), stat, &mut record);
+        let kept = may_keep || !has_handle;
         if kept {
             if let Err(error) = self.fds.begin(fd.get(), Kind::Node, index) {
                 self.table.give_back(reserved);
@@ -532,6 +540,18 @@ impl Nodes {
         self.fds.close(fd);
         self.kept.fetch_sub(1, Ordering::Relaxed);
         true
+    }
+
+    /// Stored: no descriptor is left. Nodes are reached by the handles that they kept.
+    pub(super) fn revive(&self) {
+        let mut count = 0;
+        for (id, mut record) in self.table.iter().filter(|(id, _)| *id != NodeId::ROOT.0) {
+            record.fd = NONE;
+            self.table.put(id, &record);
+            count += 1;
+        }
+        self.by_handle.store(count, Ordering::Relaxed);
+        self.mounts.forget_openers();
     }
 
     /// An inode number that is unique in the mount, though several file systems may lie in it:

@@ -14,7 +14,7 @@ fn nodes(limit: u64) -> (tempfile::TempDir, Nodes) {
     let root = open(dir.path(), libc::O_RDONLY).keep();
     let can = crate::sys::creds::Powers::of_thread().open_handles;
     let arena = Arena::create().unwrap();
-    (dir, Nodes::new(&arena, root, limit, can, None).unwrap())
+    (dir, Nodes::new(&arena, root, limit, can, &Config::default()).unwrap())
 }
 
 fn look_up(nodes: &Nodes, path: &std::path::Path) -> NodeId {
@@ -136,7 +136,7 @@ fn descriptors_are_given_up_but_not_those_in_use_or_without_a_name() {
 fn successor(arena: &Arena, dir: &std::path::Path) -> Nodes {
     let root = open(dir, libc::O_RDONLY).keep();
     let can = crate::sys::creds::Powers::of_thread().open_handles;
-    let nodes = Nodes::new(arena, root, 1000, can, None).unwrap();
+    let nodes = Nodes::new(arena, root, 1000, can, &Config::default()).unwrap();
     nodes.takeover(&arena.fds().counts());
     nodes
 }

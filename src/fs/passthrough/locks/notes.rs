@@ -24,7 +24,7 @@ use crate::fs::Result;
 use crate::recovery::arena::{Arena, ArenaError};
 use crate::recovery::fds::{Fds, Kind};
 use crate::recovery::table::Table;
-use crate::sys::{Fd, OpFd};
+use crate::sys::{Fd, OpFd, lock};
 use crate::wire::{FileHandle, LockOwner, NodeId};
 
 /// Records, of all owners together. Without a free one nobody gets a first lock (ENOLCK).
@@ -180,6 +180,32 @@ impl Notes {
         self.table.remove(owner.record);
         step();
         self.remove(owner.further);
+    }
+
+    /// Stored: opens each owner's file anew and takes its locks.
+    pub(super) fn revive(&self, open: impl Fn(NodeId) -> Option<OpFd>) {
+        let records: Vec<(u64, LockRecord)> = self.table.iter().collect();
+        let mut files = HashMap::new();
+        for (id, record) in records.iter().filter(|(_, record)| record.first == 0) {
+            let Some(fd) = open(NodeId(record.node)) else { continue };
+            let index = *id as u32;
+            if self.fds.begin(fd.get(), Kind::Lock, index).is_err() {
+                continue;
+            }
+            let fd = fd.keep();
+            self.table.update(*id, |record| record.fd = fd.number());
+            self.fds.keep(fd, Kind::Lock, index);
+            files.insert(*id, fd);
+        }
+        for (id, record) in &records {
+            let owner = if record.first == 0 { *id } else { record.first };
+            let Some(fd) = files.get(&owner) else { continue };
+            for range in record.ranges() {
+                if let Err(errno) = lock::set(*fd, range.kind, range.start, range.end, false) {
+                    tracing::warn!("a lock on node {} is lost: {}", record.node, errno.desc());
+                }
+            }
+        }
     }
 
     /// Whether record `index` holds `fd`.
