@@ -30,7 +30,7 @@ const PLACE: &str = "FUSEX_STAND_IN_PLACE";
 
 // Cells that the stand-in uses for itself.
 /// The mount is gone.
-const GONE: Cell = Cell::BackingIds;
+const GONE: Cell = Cell::Sandbox;
 /// A request hangs.
 const STUCK: Cell = Cell::Damaged;
 /// The connection was aborted.

@@ -14,8 +14,10 @@ use crate::supervise::handover::Handover;
 /// Mount a directory, or a file system in memory
 ///
 /// SOURCE appears at MOUNTPOINT, served by this program. The command returns when the mount
-/// can be used; the server goes on in the background until the mount is taken away with
-/// 'fusex umount', or the server gets SIGTERM, SIGINT or SIGHUP.
+/// can be used. In the background a worker serves it, and a supervisor replaces the worker when
+/// that dies: the mount stays, and whoever waits for an answer gets it. It ends when it is taken
+/// away with 'fusex umount' or 'fusex supervise stop', or when the supervisor gets SIGTERM, SIGINT
+/// or SIGHUP.
 #[derive(Debug, clap::Args)]
 #[command(allow_missing_positional = true, after_long_help = after_help())]
 pub struct MountArgs {

@@ -12,8 +12,9 @@ pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Mount and stay in the foreground as a service, or talk to the supervisor of a mount
 ///
-/// 'fusex supervise SOURCE MOUNTPOINT' is 'fusex mount --foreground' for service managers. The
-/// subcommands look after any supervised mount.
+/// 'fusex supervise SOURCE MOUNTPOINT' is 'fusex mount --foreground' for service managers, with a
+/// request timeout. The subcommands talk to the supervisor of any mount of this user that was made
+/// without '--no-supervise'. A source with the name of a subcommand is given as './list'.
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(disable_help_subcommand = true, after_long_help = EXIT_STATUS)]
@@ -42,12 +43,12 @@ pub enum Action {
         #[arg(long)]
         json: bool,
     },
-    /// Replace the worker; callers notice a short pause
+    /// Replace the worker; callers notice a short pause, and nothing is lost
     Restart {
         /// Where it is mounted
         mountpoint: PathBuf,
     },
-    /// Go on with the program as it is installed now
+    /// Go on with the program as it is installed now; if it cannot, the old one goes on
     Upgrade {
         /// Where it is mounted
         mountpoint: PathBuf,

@@ -52,16 +52,12 @@ pub enum Cell {
     Poisoned,
     /// Lookup counts kept though nobody may know them.
     LeakedLookups,
-    /// Descriptors of dead workers that no table knew, closed.
-    ReclaimedFds,
     /// Records that did not pass their check.
     Damaged,
     /// 1: no new supervisor is to take over; the mount is being taken away.
     Stopping,
     /// How many times in a row a worker died without having finished a request.
     Failures,
-    /// Highest passthrough backing id seen.
-    BackingIds,
     /// When the mount was made: CLOCK_REALTIME, seconds.
     MountedAt,
     /// The connection's id, plus one; 0: unknown.

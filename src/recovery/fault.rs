@@ -12,6 +12,11 @@ pub fn accuse(journal: Journal) {
     fault::set_mark(journal.accusation());
 }
 
+/// The calling thread carries nothing out any more.
+pub fn acquit() {
+    fault::clear_mark();
+}
+
 /// Installs the handlers in this process. An error would only make the blame less precise.
 pub fn install() {
     if let Err(errno) = fault::install() {

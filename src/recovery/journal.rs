@@ -19,7 +19,7 @@
 //! thread is dead.
 
 use std::cell::Cell as ThreadCell;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering, fence};
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
@@ -205,6 +205,11 @@ impl Journal {
         self.0[CARRIED_OUT].swap(0, Ordering::AcqRel) != 0
     }
 
+    /// Whether a worker has set about it.
+    pub fn is_carried_out(self) -> bool {
+        self.get(CARRIED_OUT) != 0
+    }
+
     /// How much of the blame for dead workers is this request's.
     pub fn blame(self) -> u64 {
         self.get(BLAME)
@@ -258,6 +263,8 @@ impl Journal {
         let place = (0..EFFECTS).find(free).unwrap_or(EFFECTS - 1);
         self.conclude(place);
         let words = self.effect_words(place);
+        // Whoever sees a word of it sees that there was no effect here before.
+        fence(Ordering::Release);
         words[1].store(effect.id, Ordering::Relaxed);
         words[2].store(effect.before, Ordering::Relaxed);
         words[3].store(effect.amount, Ordering::Relaxed);

@@ -154,14 +154,17 @@ impl<T: Record> Table<T> {
     /// Takes a free record; `None` when the table is full.
     pub fn reserve(&self) -> Option<Reserved> {
         let mut free = self.free.lock().unwrap();
-        let index = match free.list.pop() {
-            Some(index) => index,
+        let (index, swept) = match free.list.pop() {
+            Some(index) => (index, false),
             None => match self.sweep(&mut free) {
-                Some(index) => index,
-                None => self.bump()?,
+                Some(index) => (index, true),
+                None => (self.bump()?, false),
             },
         };
         let state = self.record(u64::from(index))?[0].load(Ordering::Acquire);
+        // Found, not freed here: it may be in use, and its live bit damaged. Its id must not come
+        // to mean another record.
+        let state = if swept && state != 0 { next_generation(state) } else { state };
         Some(Reserved { index, state: state & !LIVE & !(1 << 63) })
     }
 
@@ -174,11 +177,17 @@ impl<T: Record> Table<T> {
         Some(end)
     }
 
+    /// What the sweep has still to look at. Records in there are on no list: the sweep finds them.
+    fn swept<'a>(&self, free: &'a mut Free) -> (&'a mut u64, u64) {
+        let (at, end) = free.swept.get_or_insert_with(|| (self.first, u64::from(self.end())));
+        (at, *end)
+    }
+
     /// Looks for a record that an earlier worker freed, a few at a time.
     fn sweep(&self, free: &mut Free) -> Option<u32> {
-        let (at, end) = free.swept.get_or_insert((self.first, u64::from(self.end())));
+        let (at, end) = self.swept(free);
         for _ in 0..SWEEP {
-            if at >= end {
+            if *at >= end {
                 return None;
             }
             let index = *at;
@@ -213,6 +222,8 @@ impl<T: Record> Table<T> {
     fn write(&self, record: &[AtomicU64], index: u32, state: u64, value: &T) {
         let copy = copy_of(record, state, Self::WORDS);
         let bytes = value.as_bytes();
+        // Whoever sees a word of this change sees the state before it, too.
+        fence(Ordering::Release);
         for (word, bytes) in copy[1..].iter().zip(bytes.chunks_exact(8)) {
             word.store(u64::from_ne_bytes(bytes.try_into().unwrap_or_default()), Ordering::Relaxed);
         }
@@ -301,11 +312,21 @@ impl<T: Record> Table<T> {
         let (Some(state), Some(record)) = (self.state(id), self.record(id & LOW)) else {
             return false;
         };
-        let generation = ((state >> 32) + 1) & GENERATION_MAX;
-        record[0].store(generation << 32 | advance(state) & LOW, Ordering::Release);
-        self.free.lock().unwrap().list.push(id as u32);
+        let mut free = self.free.lock().unwrap();
+        let (at, end) = self.swept(&mut free);
+        let found_by_sweep = (*at..end).contains(&(id & LOW));
+        record[0].store(advance(next_generation(state)), Ordering::Release);
+        if !found_by_sweep {
+            free.list.push(id as u32);
+        }
         true
     }
+}
+
+/// The state of a record that is free, under the next generation.
+fn next_generation(state: u64) -> u64 {
+    let generation = ((state >> 32) + 1) & GENERATION_MAX;
+    generation << 32 | state & LOW & !LIVE
 }
 
 /// A number of up to 32 bits with a check beside it.
@@ -384,8 +405,21 @@ mod tests {
         // It looks for free places by and by and is "full" until it has come to one.
         let mut found: Vec<u64> = (0..4).filter_map(|_| successor.insert(&[7, 7])).collect();
         found.sort_unstable();
-        assert_eq!(found, [1 << 32 | 71, 1 << 32 | 81]);
+        assert_eq!(found, [2 << 32 | 71, 2 << 32 | 81]);
         assert_eq!(successor.count(), 100);
+    }
+
+    #[test]
+    fn no_record_is_handed_out_twice() {
+        let (arena, table) = table();
+        let ids: Vec<u64> = (0..3).map(|n| table.insert(&[n, n]).unwrap()).collect();
+        let successor: Table<Pair> = Table::new(&arena, "pairs", 100, 1).unwrap();
+        assert!(successor.remove(ids[1]));
+        let (one, other) = (successor.reserve().unwrap(), successor.reserve().unwrap());
+        assert_ne!(one.id() as u32, other.id() as u32);
+        assert!(successor.remove(ids[0]));
+        let third = successor.reserve().unwrap();
+        assert!(third.id() as u32 != one.id() as u32 && third.id() as u32 != other.id() as u32);
     }
 
     #[test]

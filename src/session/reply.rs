@@ -62,6 +62,13 @@ impl Responder {
         Responder { connection, unique, journal: (!reads).then_some(journal) }
     }
 
+    /// The request has left its slot, and is answered from somewhere else.
+    pub(super) fn is_elsewhere(self) {
+        if let Some(journal) = self.journal {
+            journal.sent();
+        }
+    }
+
     /// Sends the answer; false when nobody waited for it.
     pub(super) fn send(self, result: Result<&[IoSlice<'_>]>) -> bool {
         if let Some(journal) = self.journal {

@@ -22,19 +22,19 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use super::reply::Responder;
-use super::{Server, Session, Shared, dispatch};
+use super::{Server, Session, Shared, dispatch, waiting};
 use crate::Errno;
 use crate::channel::Connection;
-use crate::fs::{Filesystem, Recovered, Unfinished};
+use crate::fs::{Answer, Filesystem, Recovered, Unfinished};
 use crate::recovery::board::Cell;
+use crate::recovery::fault;
 use crate::recovery::fds::Kind;
 use crate::recovery::journal::{self, Change, EFFECTS, Journal, Phase};
 use crate::recovery::slot::Slot;
 use crate::wire::decode::{self, Operation, Request};
-use crate::wire::{DecodeError, Opcode, plus_nodes};
+use crate::wire::{Opcode, plus_nodes};
 
 /// How to take over.
 #[derive(Clone, Copy, Debug)]
@@ -56,6 +56,7 @@ impl<F: Filesystem> Session<F> {
     /// going to serve, before [`Session::serve`], while there is one thread.
     pub fn take_over(&self, config: TakeoverConfig) {
         let shared = &self.shared;
+        fault::install();
         let mounted = shared.connection.device();
         let kept = shared.fds.reclaim(|kind, index, fd| match kind {
             Kind::Device => shared.journal(index).is_some_and(|j| j.device() == Some(fd)),
@@ -63,24 +64,27 @@ impl<F: Filesystem> Session<F> {
         });
         shared.fs.takeover(&kept);
         shared.fs.thread_started();
-        shared.waiting.remember();
+        let waiting = shared.waiting.remember();
         let mut slots: Vec<Slot> =
             (0..shared.slots.count()).filter_map(|index| shared.slots.take(index)).collect();
+        for slot in slots.iter().filter(|slot| slot.left().is_none()) {
+            // Killed when it was as good as finished.
+            slot.journal().end();
+        }
         slots.retain(|slot| slot.left().is_some());
         slots.iter().for_each(|slot| shared.weigh(slot.journal()));
         slots.iter().for_each(|slot| shared.settle(slot.journal()));
         condemn(&slots);
-        for slot in &mut slots {
-            journal::attach(Some(slot.journal()));
-            crate::recovery::fault::accuse(slot.journal());
-            shared.finish(slot, config.max_deaths);
-        }
+        // First what has happened: what is carried out now may leave less to be seen of it.
+        slots.iter_mut().for_each(|slot| shared.recall(slot, config.max_deaths));
+        slots.iter_mut().for_each(|slot| shared.finish(slot));
         journal::attach(None);
+        fault::acquit();
         let deferred = slots.iter().filter(|slot| slot.left().is_some()).count();
         shared.deferred.store(deferred, Ordering::Release);
         drop(slots);
         shared.slots.give_all_back();
-        shared.waiting.wait_again(shared);
+        waiting.into_iter().for_each(|parked| waiting::start(shared, parked));
         if config.resend && deferred == 0 {
             shared.resend();
         }
@@ -122,15 +126,17 @@ impl<F: Filesystem> Shared<F> {
 
     /// Step 3 for one slot.
     fn settle(&self, journal: Journal) {
-        journal::attach(Some(journal));
+        enter(journal);
         let begun = journal.phase() == Phase::Begun;
         let listed = journal.listed().load(Ordering::Acquire);
-        // What was counted goes first: it may have been taken back, which the rest says.
+        // A file is closed while its node is known; what was counted may have been taken back,
+        // which the rest says.
         let mut places: Vec<usize> = (0..EFFECTS).collect();
-        let uncounts = |place: &usize| {
-            journal.effect(*place).is_some_and(|effect| effect.change == Change::Uncount)
-        };
-        places.sort_by_key(uncounts);
+        places.sort_by_key(|place| match journal.effect(*place).map(|effect| effect.change) {
+            Some(Change::Open) => 0,
+            Some(Change::Count) => 1,
+            Some(Change::Uncount) | None => 2,
+        });
         for place in places {
             let Some(effect) = journal.effect(place) else { continue };
             match effect.change {
@@ -143,34 +149,35 @@ impl<F: Filesystem> Shared<F> {
         }
     }
 
-    /// Step 4 for one slot: the request is finished, or left for a serving thread.
-    fn finish(self: &Arc<Self>, slot: &mut Slot, max_deaths: u64) {
+    /// Step 4 for one slot, first half: what is known to have happened is answered.
+    fn recall(self: &Arc<Self>, slot: &mut Slot, max_deaths: u64) {
         let Some(length) = slot.left() else { return };
+        enter(slot.journal());
         let journal = slot.journal();
-        let connection = Connection::new(journal.device().unwrap_or(self.connection.device()));
+        let connection = self.connection_of(journal);
         let (bytes, data) = slot.parts(length);
-        let finished = match decode::decode(bytes, &self.negotiated.protocol) {
+        let answered = match decode::decode(bytes, &self.negotiated.protocol) {
             Ok(request) => {
                 let place = dispatch::Place { connection, journal, data };
-                self.finish_request(&request, place, max_deaths)
+                self.is_answered(&request, place, max_deaths)
             }
             Err(error) => {
-                self.damaged(connection, &error);
+                self.board.add(Cell::Damaged, 1);
+                super::undecodable(self, connection, &error);
                 true
             }
         };
-        if finished {
+        if answered {
             slot.clear();
         }
     }
 
-    fn damaged(&self, connection: Connection, error: &DecodeError) {
-        self.board.add(Cell::Damaged, 1);
-        super::undecodable(self, connection, error);
+    fn connection_of(&self, journal: Journal) -> Connection {
+        Connection::new(journal.device().unwrap_or(self.connection.device()))
     }
 
-    /// False: it only reads, and a serving thread does it.
-    fn finish_request(
+    /// Whether the request needs nothing more than the answer that it has got here.
+    fn is_answered(
         self: &Arc<Self>,
         request: &Request<'_>,
         place: dispatch::Place<'_>,
@@ -191,26 +198,59 @@ impl<F: Filesystem> Shared<F> {
             self.refuse(request, place);
             return true;
         }
-        if let Operation::Readdirplus(_) = request.operation {
+        let (unique, operation) = (request.header.unique, &request.operation);
+        if let Operation::Readdirplus(_) = operation {
             let length = journal.listed().load(Ordering::Acquire) as usize;
-            let Some(entries) = place.data.get(..length).filter(|entries| !entries.is_empty())
-            else {
-                journal.begin_again();
-                return false;
-            };
-            let (unique, operation) = (request.header.unique, &request.operation);
+            let listed = place.data.get(..length).filter(|entries| !entries.is_empty());
+            let Some(entries) = listed else { return false };
             let to = Responder::to(place.connection, unique, operation, journal);
             dispatch::listed(&self.fs, to, Ok(()), entries);
             return true;
         }
-        let began = journal.realtime();
-        journal.begin_again();
-        let opcode = Opcode::from_u32(request.header.opcode);
-        if opcode.is_some_and(only_reads) {
-            return false;
-        }
-        self.carry_out(request, began, place);
+        let Some(answer) = self.recovered(request, journal) else { return false };
+        self.board.add(Cell::RecoveredProbed, 1);
+        let to = Responder::to(place.connection, unique, operation, journal);
+        to.answer(&self.fs, request.header.node, answer);
         true
+    }
+
+    /// The answer of a request that has happened.
+    fn recovered(&self, request: &Request<'_>, journal: Journal) -> Option<Answer> {
+        let changes = opcode(request).is_some_and(|opcode| opcode.info().changes);
+        let cx = dispatch::context(request);
+        let refused = dispatch::is_refused(self.config.only_user, &cx, &request.operation);
+        // Nothing was done yet where it has not begun.
+        let began = journal.realtime().filter(|_| changes && !refused)?;
+        journal.carry_out();
+        let unfinished = Unfinished {
+            cx,
+            node: request.header.node,
+            operation: &request.operation,
+            began,
+            intent: journal.intent(),
+        };
+        match self.fs.recover(&unfinished) {
+            Recovered::Done(answer) => Some(answer),
+            Recovered::Again => None,
+        }
+    }
+
+    /// Step 4, second half: the rest is carried out, but for what only reads, which a serving
+    /// thread does.
+    fn finish(self: &Arc<Self>, slot: &mut Slot) {
+        let Some(length) = slot.left() else { return };
+        let journal = slot.journal();
+        enter(journal);
+        journal.begin_again();
+        let connection = self.connection_of(journal);
+        let (bytes, data) = slot.parts(length);
+        let Ok(request) = decode::decode(bytes, &self.negotiated.protocol) else { return };
+        if opcode(&request).is_some_and(only_reads) {
+            return;
+        }
+        journal.carry_out();
+        dispatch::dispatch(self, &request, dispatch::Place { connection, journal, data });
+        slot.clear();
     }
 
     /// The stored reply, once more. Whether the kernel had it or its caller is gone cannot be
@@ -242,40 +282,6 @@ impl<F: Filesystem> Shared<F> {
         let _ = place.connection.reply_error(header.unique, Errno::EIO);
     }
 
-    /// `began`: when it was carried out for the first time, if it was.
-    fn carry_out(
-        self: &Arc<Self>,
-        request: &Request<'_>,
-        began: Option<Duration>,
-        place: dispatch::Place<'_>,
-    ) {
-        let (header, journal) = (&request.header, place.journal);
-        journal.carry_out();
-        let changes = Opcode::from_u32(header.opcode).is_some_and(|opcode| opcode.info().changes);
-        let allowed = !dispatch::is_refused(
-            self.config.only_user,
-            &dispatch::context(request),
-            &request.operation,
-        );
-        if let Some(began) = began.filter(|_| changes && allowed) {
-            let unfinished = Unfinished {
-                cx: dispatch::context(request),
-                node: header.node,
-                operation: &request.operation,
-                began,
-                intent: journal.intent(),
-            };
-            if let Recovered::Done(answer) = self.fs.recover(&unfinished) {
-                self.board.add(Cell::RecoveredProbed, 1);
-                let (unique, operation) = (header.unique, &request.operation);
-                let to = Responder::to(place.connection, unique, operation, journal);
-                to.answer(&self.fs, header.node, answer);
-                return;
-            }
-        }
-        dispatch::dispatch(self, request, place);
-    }
-
     /// Step 6.
     fn resend(&self) {
         match self.connection.resend() {
@@ -295,6 +301,16 @@ impl Server {
             self.handle(shared);
         }
     }
+}
+
+/// Makes the slot the calling thread's, which is to blame for it from now on.
+fn enter(journal: Journal) {
+    journal::attach(Some(journal));
+    fault::accuse(journal);
+}
+
+fn opcode(request: &Request<'_>) -> Option<Opcode> {
+    Opcode::from_u32(request.header.opcode)
 }
 
 /// Whether it may take long and changes nothing, so that others need not wait for it.
@@ -324,6 +340,8 @@ fn counts(request: &Request<'_>, reply: &[u8]) -> bool {
             | Operation::Link(_)
             | Operation::Create(_)
             | Operation::Tmpfile(_)
+            | Operation::Open(_)
+            | Operation::Opendir(_)
     );
     // fuse_out_header.error
     gives && reply.get(4..8) == Some(&[0; 4])

@@ -127,24 +127,16 @@ impl Waiting {
         self.parking.move_to(connection);
     }
 
-    /// Takeover, first half: knows again who waits.
-    pub(super) fn remember(&self) {
+    /// Takeover: knows again who waits; returns their records.
+    pub(super) fn remember(&self) -> Vec<u64> {
+        let mut remembered = Vec::new();
         let mut inner = self.inner.lock().unwrap();
         for (id, parked) in self.parking.all() {
             let interrupted = parked.is_interrupted();
             inner.insert(parked.unique().base(), Waiter { parked: id, thread: None, interrupted });
+            remembered.push(id);
         }
-    }
-
-    /// Takeover, second half: lets them wait again.
-    pub(super) fn wait_again<F: Filesystem>(&self, shared: &Arc<Shared<F>>) {
-        let waiting: Vec<u64> = {
-            let inner = self.inner.lock().unwrap();
-            inner.values().map(|waiter| waiter.parked).filter(|parked| *parked != 0).collect()
-        };
-        for parked in waiting {
-            start(shared, parked);
-        }
+        remembered
     }
 
     /// Sends the result of a parked request and lets it go.
@@ -187,7 +179,11 @@ pub(super) fn setlkw<F: Filesystem>(
         return responder.empty(tried);
     }
     match shared.waiting.park(&Parked::new(responder.connection, &cx, node, &op)) {
-        Some(parked) => start(shared, parked),
+        Some(parked) => {
+            // From here on nobody finishes it from the slot.
+            responder.is_elsewhere();
+            start(shared, parked);
+        }
         None => {
             shared.waiting.leave(unique);
             responder.empty(Err(Errno::ENOLCK));
@@ -196,7 +192,7 @@ pub(super) fn setlkw<F: Filesystem>(
 }
 
 /// Starts the thread that waits for a parked lock.
-fn start<F: Filesystem>(shared: &Arc<Shared<F>>, id: u64) {
+pub(super) fn start<F: Filesystem>(shared: &Arc<Shared<F>>, id: u64) {
     let for_thread = shared.clone();
     let wait = move || {
         let waiting = &for_thread.waiting;

@@ -307,7 +307,6 @@ impl<W: Work> Supervisor<'_, W> {
             recovered_probed: get(Cell::RecoveredProbed),
             poisoned: get(Cell::Poisoned),
             leaked_lookups: get(Cell::LeakedLookups),
-            reclaimed_fds: get(Cell::ReclaimedFds),
             damaged_records: get(Cell::Damaged),
             inodes,
             open_files,

@@ -78,8 +78,6 @@ pub struct Status {
     pub poisoned: u64,
     /// Lookup counts kept though nobody may know them.
     pub leaked_lookups: u64,
-    /// Descriptors of dead workers that no table knew, closed.
-    pub reclaimed_fds: u64,
     /// Records that did not pass their check.
     pub damaged_records: u64,
     /// Inodes that the kernel knows.

@@ -17,7 +17,7 @@ use crate::recovery::arena::{Arena, Origin};
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{FIRST, Fds};
 use crate::session::{Session, TakeoverConfig};
-use crate::sys::Fd;
+use crate::sys::{Fd, device};
 
 /// One mount: its session, and where it is.
 pub struct Service<F> {
@@ -125,7 +125,9 @@ impl<F: Filesystem> Work for Service<F> {
     }
 
     fn stuck(&self, limit: Duration) -> bool {
-        let hanging = self.session.slots().older_than(monotonic().saturating_sub(limit));
+        let old = self.session.slots().older_than(monotonic().saturating_sub(limit));
+        // In a takeover those that nobody has come to yet are old as well.
+        let hanging = old.filter(|journal| journal.is_carried_out());
         hanging.map(|journal| journal.accuse()).count() > 0
     }
 
@@ -146,7 +148,11 @@ impl<F: Filesystem> Work for Service<F> {
     }
 
     fn is_busy(&self) -> bool {
-        self.session.slots().older_than(Duration::MAX).next().is_some()
+        let slots = self.session.slots();
+        // What no worker has read yet waits in the connection's queue, which all devices share.
+        let queued = |device| device::readable(device, 0) == Ok(true);
+        slots.older_than(Duration::MAX).next().is_some()
+            || slots.journal(0).device().is_some_and(queued)
     }
 
     fn finished(&self) -> u64 {

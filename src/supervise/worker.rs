@@ -254,10 +254,8 @@ impl<W: Work> Supervisor<'_, W> {
             return;
         }
         let limit = self.config.request_timeout;
-        if !running.ready {
-            if running.started.elapsed() > limit.unwrap_or_default().max(READY) {
-                self.kill_worker(Asked::NotReady);
-            }
+        if !running.ready && running.started.elapsed() > limit.unwrap_or_default().max(READY) {
+            self.kill_worker(Asked::NotReady);
             return;
         }
         let Some(limit) = limit.filter(|_| Instant::now() >= self.watch) else { return };

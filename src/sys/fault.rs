@@ -26,6 +26,11 @@ pub fn set_mark(mark: &'static AtomicU64) {
     MARK.set(Some(mark));
 }
 
+/// The calling thread's end means nothing.
+pub fn clear_mark() {
+    MARK.set(None);
+}
+
 /// A plain store: allowed in a signal handler.
 fn leave_mark() {
     // Without a destructor and with a constant initialiser this is a plain read of the thread's

@@ -58,7 +58,7 @@ impl Filesystem for Passthrough {
 
     fn settle(&self, effect: &Effect) {
         match effect.change {
-            Change::Open => self.close_handle(FileHandle(effect.id)),
+            Change::Open => self.take_open_back(FileHandle(effect.id)),
             Change::Count | Change::Uncount => self.nodes.settle(effect),
         }
     }
@@ -137,7 +137,7 @@ impl Filesystem for Passthrough {
 
     fn release(&self, node: NodeId, op: &ops::Release) {
         self.drop_locks_of(node, op.fh);
-        self.close_handle(op.fh);
+        self.close_handle(node, op.fh);
     }
 
     fn fsync(&self, _: &Context, _: NodeId, op: &ops::Fsync) -> Result<()> {
@@ -201,8 +201,8 @@ impl Filesystem for Passthrough {
         self.list_plus(op.fh, op.offset, op.size, out)
     }
 
-    fn releasedir(&self, _: NodeId, op: &ops::Releasedir) {
-        self.close_handle(op.fh);
+    fn releasedir(&self, node: NodeId, op: &ops::Releasedir) {
+        self.close_handle(node, op.fh);
     }
 
     fn fsyncdir(&self, _: &Context, _: NodeId, op: &ops::Fsyncdir) -> Result<()> {

@@ -293,17 +293,24 @@ impl Passthrough {
     }
 
     /// RELEASE: the last reference is gone.
-    pub(super) fn close_handle(&self, fh: FileHandle) {
-        let Some(open) = self.handles.remove(fh) else { return };
+    /// What of it a dead worker has done is not done again; the rest is.
+    pub(super) fn close_handle(&self, id: NodeId, fh: FileHandle) {
+        let open = self.handles.remove(fh);
         self.note_open_files();
-        if open.is_directory() {
-            return;
+        let Ok(mut node) = self.nodes.lock(id) else { return };
+        if let Some(open) = open.filter(|open| !open.is_directory()) {
+            node.local.writers = node.local.writers.saturating_sub(u32::from(open.is_writable()));
+            node.local.opens = node.local.opens.saturating_sub(1);
         }
-        let Ok(mut node) = self.nodes.lock(NodeId(open.node)) else { return };
-        node.local.writers = node.local.writers.saturating_sub(u32::from(open.is_writable()));
-        node.local.opens = node.local.opens.saturating_sub(1);
         if node.local.opens == 0 {
             self.unregister(&mut node);
+        }
+    }
+
+    /// Takeover: closes a file whose open nobody was told of.
+    pub(super) fn take_open_back(&self, fh: FileHandle) {
+        if let Some(open) = self.handles.table.get(fh.0) {
+            self.close_handle(NodeId(open.node), fh);
         }
     }
 
