@@ -14,7 +14,7 @@
 //! * New records are made before the commit, in a form that a takeover takes for unused, and
 //!   filled by it: an id can be written down only when it is there.
 //! * A log that does not pass its check is left alone and counted
-//!   ([`Board`](super::board::Board)).
+//!   ([`Board`]).
 
 use std::sync::atomic::{AtomicU64, Ordering, fence};
 

@@ -8,7 +8,7 @@
 //! with one store of the state word (generation, change count, in use): whoever is killed
 //! between any two instructions leaves either the old record or the new one. Each copy carries
 //! a checksum of itself, its index, generation and change count, so flipped bits are seen: such a
-//! record is not there any more ([`Board`](super::board::Board) counts it), and the rest goes on.
+//! record is not there any more ([`Board`] counts it), and the rest goes on.
 //!
 //! The state word alone tells whether a change that was announced before it ([`Table::state`],
 //! see `journal`) has happened: it never comes back to an earlier value.

@@ -2,7 +2,7 @@
 //! a service manager starts with what it has stored.
 //!
 //! *Upgrade*: the supervisor ends its worker, keeps every descriptor open over exec, and says in
-//! the environment ([`VARIABLE`]) which is which. The process id stays, and so do the standbys,
+//! the environment (`FUSEX_HANDOVER`) which is which. The process id stays, and so do the standbys,
 //! who run the old program with the old fd table: if the new one ends before it has understood
 //! the arena, the standby takes its place, and the mount goes on with the old version.
 //!
