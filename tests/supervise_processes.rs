@@ -333,7 +333,11 @@ fn every_cause_of_death_is_counted_and_cured() {
     ];
     for (mode, cell) in causes {
         let mount = Mount::start(mode);
-        mount.until(mode, || mount.board.get(Cell::ReadyGeneration) == 4 && mount.is_complete());
+        // A death is counted when its successor is on its way.
+        mount.until(mode, || {
+            let counted = mount.board.get(cell) == 3;
+            counted && mount.board.get(Cell::ReadyGeneration) == 4 && mount.is_complete()
+        });
         let cells = [Cell::DeathsKilled, Cell::DeathsSignal, Cell::DeathsExit, Cell::DeathsTimeout];
         for other in cells {
             let expected = if other == cell { 3 } else { 0 };
@@ -476,11 +480,12 @@ fn the_socket_answers() {
     assert_eq!((after.generation, after.restarts, after.worker_deaths), (1, 1, 0));
     assert_ne!(after.worker_pid, status.worker_pid);
     let error = ask(&mount.socket(), Request::Upgrade).unwrap_err();
-    assert_eq!(error.message, "upgrade: not supported by this build");
+    assert_eq!(error.message, "upgrade: this program does not do that: the old version goes on");
     // A successor has the same socket.
     mount.kill_and_wait(&[Cell::SupervisorPid]);
+    // The upgrade that failed has ended a worker.
     let status = ask(&mount.socket(), Request::Status).unwrap();
-    assert_eq!((status.supervisor_deaths, status.restarts), (1, 1));
+    assert_eq!((status.supervisor_deaths, status.restarts), (1, 2));
     ask(&mount.socket(), Request::Stop).unwrap();
     assert_eq!(mount.end(), "well");
 }

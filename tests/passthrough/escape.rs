@@ -170,6 +170,8 @@ fn a_race_between_directory_and_link() {
                 }
             }
         });
-        assert!(found > 0, "the directory was there half of the time");
+        // Where names are trusted for long, the first look may have found the link.
+        let trusted = mode.iter().any(|option| option.contains("1000"));
+        assert!(found > 0 || trusted, "the directory was there half of the time");
     }
 }
