@@ -7,7 +7,9 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
+
+use crate::common::output;
 
 /// The directory itself, with which the others are compared.
 pub(crate) const NATIVE: &str = "native";
@@ -104,14 +106,4 @@ fn example(name: &str, tools: &Path) -> anyhow::Result<PathBuf> {
     };
     std::fs::write(&copy, text)?;
     Ok(copy)
-}
-
-/// What the command prints on stdout; an error when it fails.
-pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let output = command.output().with_context(|| program.clone())?;
-    let errors = String::from_utf8_lossy(&output.stderr);
-    let last = errors.trim().lines().last().unwrap_or_default();
-    ensure!(output.status.success(), "{program}: {}: {last}", output.status);
-    Ok(String::from_utf8(output.stdout)?)
 }

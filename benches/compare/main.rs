@@ -8,6 +8,8 @@
 //! `cargo bench --bench compare -- --help` lists the options. Works only as root, because it
 //! mounts for all and drops the kernel's caches.
 
+#[path = "../common/mod.rs"]
+mod common;
 mod contestants;
 mod environment;
 mod json;
@@ -24,8 +26,10 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use common::machine;
+use common::pin::Pin;
 use contestants::Contestant;
-use environment::{Environment, Pin};
+use environment::Environment;
 use results::Results;
 use rows::Row;
 use workloads::{Samples, Size, WORKLOADS, Workload};
@@ -135,7 +139,7 @@ fn lower_parent(asked: Option<&Path>, size: &Size) -> anyhow::Result<PathBuf> {
     }
     let shm = Path::new("/dev/shm");
     // The file, the mount's copy of it in the page cache, and room for the rest.
-    if environment::memory_for(shm, 3 * size.sequential) {
+    if machine::memory_for(shm, 3 * size.sequential) {
         return Ok(shm.to_path_buf());
     }
     let fallback = std::env::temp_dir();

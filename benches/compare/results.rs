@@ -2,31 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::common::spread::Spread;
 use crate::rows::{Row, Sample};
-
-/// Median, least and greatest.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Spread {
-    pub(crate) median: f64,
-    pub(crate) min: f64,
-    pub(crate) max: f64,
-}
-
-impl Spread {
-    /// `None` of no values.
-    pub(crate) fn of(values: impl IntoIterator<Item = f64>) -> Option<Spread> {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let (min, max) = (*values.first()?, *values.last()?);
-        let middle = values.len() / 2;
-        let median = if values.len().is_multiple_of(2) {
-            f64::midpoint(values[middle - 1], values[middle])
-        } else {
-            values[middle]
-        };
-        Some(Spread { median, min, max })
-    }
-}
 
 /// Every sample, and who failed where.
 #[derive(Default)]

@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 
+use crate::common::spread::Spread;
 use crate::contestants::{Contestant, NATIVE, PAIRS};
 use crate::environment::Environment;
-use crate::results::{Results, Spread};
+use crate::results::Results;
 use crate::rows::Row;
 use crate::workloads::Size;
 
@@ -54,22 +55,18 @@ pub(crate) fn markdown(
 }
 
 fn header(environment: &Environment, size: &Size) -> String {
-    let Environment { kernel, cpus, cpu_model, rounds, date, lower_type, .. } = environment;
-    let cross = match environment.cross_cpu_us {
-        Some(us) => format!("{us:.1} us across two"),
-        None => "no second CPU".to_string(),
-    };
     format!(
-        "{date}; Linux {kernel}; {cpus} x {cpu_model}; on {lower_type}; {rounds} rounds, \
-         interleaved; pinning: {pin}; {versions}; wake-up round trip {same:.1} us on one CPU, {cross}.\n\n\
+        "{headline}; {rounds} rounds, interleaved; pinning: {pin}; {versions}; {wakeups}.\n\n\
          {files} files; {sequential} MiB sequential; {ops} random operations in {random} MiB; one \
          client thread, no fsync. The lower file system's caches are warm for all, the mounts' \
          are empty except for cached stats. All run with their defaults (timeouts of 1 s, \
          `cache=auto`); `shared`: for all users, with permissions checked (`allow_other`, and \
          `default_permissions` for `passthrough_ll`).\n",
+        headline = environment.machine.headline(),
+        rounds = environment.rounds,
         pin = environment.pin.name(),
         versions = environment.versions.join(", "),
-        same = environment.same_cpu_us,
+        wakeups = environment.machine.wakeups(),
         files = size.files,
         sequential = size.sequential >> 20,
         ops = size.random_ops,

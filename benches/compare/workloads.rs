@@ -15,8 +15,8 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, fstatat};
 use nix::unistd::{UnlinkatFlags, syncfs, unlinkat};
 
+use crate::common::pin::pin;
 use crate::contestants::Contestant;
-use crate::environment::pin;
 use crate::rows::{Row, Sample};
 use crate::server::Server;
 
