@@ -258,7 +258,10 @@ impl<W: Work> Supervisor<'_, W> {
             self.kill_worker(Asked::NotReady);
             return;
         }
-        let Some(limit) = limit.filter(|_| Instant::now() >= self.watch) else { return };
+        // What is older than the worker hung in another one, until this one comes to it.
+        let due =
+            |limit: &Duration| running.started.elapsed() > *limit && Instant::now() >= self.watch;
+        let Some(limit) = limit.filter(due) else { return };
         self.watch = Instant::now() + (limit / 8).max(Duration::from_millis(5));
         if self.work.stuck(limit) {
             self.kill_worker(Asked::Hangs);
