@@ -14,7 +14,9 @@ fn generated() -> BTreeMap<String, String> {
     let mut command = fusex::cli::command();
     command.build();
     let mut files = BTreeMap::new();
-    for page in std::iter::once(&command).chain(command.get_subcommands()) {
+    let mut pages = vec![&command];
+    while let Some(page) = pages.pop() {
+        pages.extend(page.get_subcommands());
         let name = page.get_display_name().unwrap_or(page.get_name()).to_string();
         files.insert(format!("man/{name}.1"), manual_page(page.clone()));
     }
@@ -45,7 +47,7 @@ fn manual_page(command: Command) -> String {
     if subcommands {
         man.render_subcommands_section(&mut page).unwrap();
     }
-    for section in tail.split("\n\n") {
+    for section in tail.split("\n\n").filter(|section| !section.is_empty()) {
         let (heading, body) = section.split_once('\n').unwrap();
         let mut roff = Roff::new();
         roff.control("SH", [heading.trim_end_matches(':').to_uppercase().as_str()]);

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use fusex::recovery::arena::{Arena, Origin};
 use fusex::recovery::board::{Board, Cell};
 use fusex::supervise::client::ask;
-use fusex::supervise::protocol::Request;
+use fusex::supervise::protocol::{Request, Status};
 use fusex::supervise::{Config, Work, run};
 use fusex::sys::Fd;
 use fusex::sys::process::fork;
@@ -205,11 +205,12 @@ impl Mount {
         (pid != 0 && is_alive(pid)).then_some(Pid::from_raw(pid))
     }
 
-    /// Whether all four run, and the worker serves.
+    /// Whether all five run, and the worker serves.
     fn is_complete(&self) -> bool {
         let ready = self.board.get(Cell::ReadyGeneration) == self.board.get(Cell::Generation) + 1;
-        let [s, w, b, r] = FOUR.map(|cell| self.pid(cell));
-        ready && s.is_some() && w.is_some() && b.is_some() && r.is_some() && s != b && s != r
+        let pids = FIVE.map(|cell| self.pid(cell));
+        let different = |pid: &Option<Pid>| pids.iter().filter(|it| *it == pid).count() == 1;
+        ready && pids.iter().all(|pid| pid.is_some() && different(pid))
     }
 
     fn kill(&self, cells: &[Cell]) {
@@ -220,18 +221,18 @@ impl Mount {
         }
     }
 
-    /// Kills these; when all four run again, returns the worker before and after.
+    /// Kills these; when all five run again, returns the worker before and after.
     fn kill_and_wait(&self, cells: &[Cell]) -> (u64, u64) {
-        let before = FOUR.map(|cell| self.board.get(cell));
+        let before = FIVE.map(|cell| self.board.get(cell));
         self.kill(cells);
         let killed: Vec<u64> = cells.iter().map(|cell| self.board.get(*cell)).collect();
-        self.until("all four again", || {
-            let gone = before.iter().zip(FOUR).all(|(pid, cell)| {
-                !cells.contains(&cell) || !FOUR.iter().any(|it| self.board.get(*it) == *pid)
+        self.until("all five again", || {
+            let gone = before.iter().zip(FIVE).all(|(pid, cell)| {
+                !cells.contains(&cell) || !FIVE.iter().any(|it| self.board.get(*it) == *pid)
             });
             gone && self.is_complete()
         });
-        assert_eq!(self.living().len(), 4, "after {cells:?}, {killed:?}");
+        assert_eq!(self.living().len(), 5, "after {cells:?}, {killed:?}");
         (before[1], self.board.get(Cell::WorkerPid))
     }
 
@@ -280,14 +281,16 @@ impl Drop for Mount {
     }
 }
 
-const FOUR: [Cell; 4] = [Cell::SupervisorPid, Cell::WorkerPid, Cell::StandbyPid, Cell::ReservePid];
-const ALL: [Cell; 10] = [
+const FIVE: [Cell; 5] =
+    [Cell::SupervisorPid, Cell::WorkerPid, Cell::StandbyPid, Cell::ReservePid, Cell::SparePid];
+const ALL: [Cell; 11] = [
     Cell::Generation,
     Cell::ReadyGeneration,
     Cell::SupervisorPid,
     Cell::WorkerPid,
     Cell::StandbyPid,
     Cell::ReservePid,
+    Cell::SparePid,
     Cell::DeathsKilled,
     Cell::Failures,
     Cell::SupervisorDeaths,
@@ -349,20 +352,30 @@ fn every_cause_of_death_is_counted_and_cured() {
 #[test]
 fn any_two_may_be_killed_together() {
     let mount = Mount::start("serves");
-    let [s, w, b, r] = FOUR;
+    let [s, w, b, r, p] = FIVE;
     let fds = mount.fds();
-    let sets: [&[Cell]; 9] = [&[s], &[b], &[r], &[s, b], &[b, s], &[s, r], &[b, r], &[w], &[s, b]];
+    let sets: [&[Cell]; 11] =
+        [&[s], &[b], &[r], &[p], &[s, b], &[b, s], &[s, r], &[b, r], &[w], &[s, b], &[s, p]];
     for cells in sets {
         let (before, after) = mount.kill_and_wait(cells);
         assert_eq!(before == after, !cells.contains(&w), "the worker, after {cells:?}");
     }
-    let sets: [&[Cell]; 5] = [&[s, w], &[w, s], &[w, b], &[w, r], &[s, b, w]];
+    let sets: [&[Cell]; 7] = [&[s, w], &[w, s], &[w, b], &[w, r], &[w, p], &[p, w], &[s, b, w]];
     for cells in sets {
         let (before, after) = mount.kill_and_wait(cells);
         assert_ne!(before, after, "{cells:?}");
     }
     assert_eq!(mount.fds(), fds, "descriptors are flat");
     assert!(mount.board.get(Cell::SupervisorDeaths) >= 8);
+}
+
+#[test]
+fn no_number_below_the_workers_is_free() {
+    let mount = Mount::start("serves");
+    let pid = mount.board.get(Cell::SupervisorPid);
+    let is_open = |number: &i32| PathBuf::from(format!("/proc/{pid}/fd/{number}")).is_symlink();
+    // The worker could open it and would never be allowed to close it.
+    assert_eq!((0..64).find(|number| !is_open(number)), None);
 }
 
 #[test]
@@ -378,14 +391,14 @@ fn a_thousand_deaths_leave_nothing() {
     mount.until("ready", || mount.is_complete());
     assert_eq!(mount.board.get(Cell::DeathsKilled), 1000);
     assert_eq!(mount.fds(), fds);
-    assert_eq!(mount.living().len(), 4);
+    assert_eq!(mount.living().len(), 5);
     assert_eq!(zombies_of(mount.board.get(Cell::SupervisorPid)), 0);
 }
 
 #[test]
 fn supervisors_die_at_any_moment() {
     let mount = Mount::start("serves");
-    for round in 0_u64..60 {
+    for round in 0_u64..200 {
         let before = mount.board.get(Cell::SupervisorPid);
         // From the very moment of the takeover on, when children are half born.
         std::thread::sleep(Duration::from_micros(round * 23 % 900));
@@ -404,7 +417,7 @@ fn supervisors_die_at_any_moment() {
             now != before && is_alive(now as i32)
         });
     }
-    mount.until("all four", || mount.is_complete() && mount.living().len() == 4);
+    mount.until("all five", || mount.is_complete() && mount.living().len() == 5);
 }
 
 #[test]
@@ -474,8 +487,9 @@ fn the_socket_answers() {
     let mount = Mount::start("serves");
     let status = ask(&mount.socket(), Request::Status).unwrap();
     assert_eq!((status.inodes, status.open_files, status.connection), (11, 12, Some(7)));
-    let pids = [status.supervisor_pid, status.worker_pid, status.standby_pid, status.reserve_pid];
-    assert_eq!(pids, FOUR.map(|cell| mount.board.get(cell)));
+    let Status { supervisor_pid, worker_pid, standby_pid, reserve_pid, spare_pid, .. } = status;
+    let pids = [supervisor_pid, worker_pid, standby_pid, reserve_pid, spare_pid];
+    assert_eq!(pids, FIVE.map(|cell| mount.board.get(cell)));
     let after = ask(&mount.socket(), Request::Restart).unwrap();
     assert_eq!((after.generation, after.restarts, after.worker_deaths), (1, 1, 0));
     assert_ne!(after.worker_pid, status.worker_pid);

@@ -112,15 +112,13 @@ impl Mount {
         Ok(client::ask(&client::find(&self.point())?, Request::Status)?)
     }
 
-    /// The status as soon as all four processes are there.
+    /// The status as soon as all five processes are there.
     pub(crate) fn settled(&self) -> anyhow::Result<Status> {
         let start = Instant::now();
         while start.elapsed() < PATIENCE {
             // There is no socket before the first supervisor is ready.
             if let Ok(status) = self.status()
-                && [status.worker_pid, status.standby_pid, status.reserve_pid]
-                    .iter()
-                    .all(|&p| p > 0)
+                && is_complete(&status)
             {
                 return Ok(status);
             }
@@ -156,4 +154,10 @@ impl Drop for Mount {
         let pid = self.child.id();
         eprintln!("recovery: server {pid} is still there after {} s", PATIENCE.as_secs());
     }
+}
+
+/// Whether the worker can be killed: who would take its place is there.
+fn is_complete(status: &Status) -> bool {
+    let Status { worker_pid, standby_pid, reserve_pid, spare_pid, .. } = status;
+    [worker_pid, standby_pid, reserve_pid, spare_pid].into_iter().all(|pid| *pid > 0)
 }

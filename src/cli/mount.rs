@@ -8,7 +8,7 @@ use tracing::level_filters::LevelFilter;
 
 use crate::exit::EXIT_STATUS;
 use crate::mount::options::{self, Options, Unknown};
-use crate::mount::{MountError, Mountpoint, check, mountinfo};
+use crate::mount::{MountError, Mountpoint, check, mountinfo, without_last};
 use crate::supervise::handover::Handover;
 
 /// Mount a directory, or a file system in memory
@@ -267,10 +267,10 @@ impl MountArgs {
     }
 }
 
-/// A mount point that another program had, absolute.
+/// A mount point that another program had, as the mount table has it.
 fn handed_mountpoint(handover: &Handover, given: &Path) -> PathBuf {
     let known = handover.mount_point.clone();
-    known.or_else(|| std::path::absolute(given).ok()).unwrap_or_else(|| given.to_path_buf())
+    known.or_else(|| without_last(given).ok()).unwrap_or_else(|| given.to_path_buf())
 }
 
 /// Seconds, with decimals if need be.

@@ -26,8 +26,8 @@ use crate::recovery::arena::Arena;
 use crate::recovery::board::Cell;
 use crate::recovery::fds::FIRST;
 use crate::session::{Session, SessionConfig, SessionError};
-use crate::supervise::handover::Handover;
-use crate::sys::Fd;
+use crate::supervise::handover::{Handover, STORED_DEVICE};
+use crate::sys::{Fd, device, file};
 
 /// How long calls under way may take after a lazy unmount before the server ends.
 const GRACE: Duration = Duration::from_secs(1);
@@ -151,6 +151,7 @@ fn serve_fs<F: Filesystem>(
     let Mounted { device, mountpoint, auto_unmount, connection, .. } =
         mount::mount(&config.mountpoint, &config.label(), &config.options)?;
     let mut unmount = Unmount(mountpoint.clone());
+    let id = mountpoint.as_deref().and_then(file::mount_id);
     let device = Fd::from_owned(device);
     arena.board().set(Cell::Connection, connection.map_or(0, |id| u64::from(id) + 1));
     let session = Session::start_in(arena, device, fs, session_config(config))?;
@@ -159,7 +160,7 @@ fn serve_fs<F: Filesystem>(
         Some(supervision) => supervised::serve(config, supervision, served, arena, ready)?,
         None => serve_alone(config, served, &ends, ready)?,
     }
-    if !is_still_mounted(&unmount, connection) {
+    if !is_still_mounted(&unmount, connection, id) {
         unmount.0 = None;
     }
     drop(auto_unmount);
@@ -177,8 +178,13 @@ fn resume<F: Filesystem>(
     if handover.stored {
         // What was on the board was of processes that are gone.
         board.add(Cell::Generation, 1);
-        let pids = [Cell::WorkerPid, Cell::StandbyPid, Cell::ReservePid];
-        let others = [Cell::Stopping, Cell::DeathTime, Cell::Sandbox];
+        if !device::is_connected(device) {
+            let message =
+                format!("the stored {STORED_DEVICE} is no /dev/fuse of a mount: mount anew");
+            return Err(Failure { exit: Exit::Mount, message }.into());
+        }
+        let pids = [Cell::WorkerPid, Cell::StandbyPid, Cell::ReservePid, Cell::SparePid];
+        let others = [Cell::Stopping, Cell::DeathTime, Cell::Sandbox, Cell::Upgrading];
         pids.into_iter().chain(others).for_each(|cell| board.set(cell, 0));
     }
     let session = Session::resume(arena, device, fs, session_config(config))?;
@@ -190,9 +196,10 @@ fn resume<F: Filesystem>(
     let mut unmount = Unmount(None);
     let served = Served { session, mountpoint: mountpoint.clone(), connection, device };
     let supervision = config.supervision.ok_or(SessionError::NotStarted)?;
+    let id = mountpoint.as_deref().and_then(file::mount_id);
     supervised::serve(config, supervision, served, arena, None)?;
     unmount.0 = mountpoint;
-    if !is_still_mounted(&unmount, connection) {
+    if !is_still_mounted(&unmount, connection, id) {
         unmount.0 = None;
     }
     Ok(())
@@ -238,12 +245,14 @@ pub(super) fn report_ready<F: Filesystem>(
 }
 
 /// Whether our connection is still what is mounted: an administrator has aborted it, and the dead
-/// mount has to go.
-fn is_still_mounted(unmount: &Unmount, connection: Option<u32>) -> bool {
+/// mount has to go. By its unique id: the next mount there may have the same number already, which
+/// is all that kernels before 6.8 tell.
+fn is_still_mounted(unmount: &Unmount, connection: Option<u32>, id: Option<u64>) -> bool {
     let (Some(path), Some(connection)) = (&unmount.0, connection) else { return false };
     let table = mountinfo::read().unwrap_or_default();
     let entry = mountinfo::find(&table, path);
-    entry.is_some_and(|entry| entry.is_fuse() && entry.minor == connection)
+    let alike = entry.is_some_and(|entry| entry.is_fuse() && entry.minor == connection);
+    alike && (id.is_none() || file::mount_id(path) == id)
 }
 
 /// What was mounted and negotiated, on stdout.

@@ -73,6 +73,7 @@ fn lines(status: &Status) -> String {
         ("connection", connection),
         ("worker", format!("{}, generation {generation}", process(status.worker_pid))),
         ("supervisor", process(status.supervisor_pid)),
+        ("spare", process(status.spare_pid)),
         ("standby, reserve", [status.standby_pid, status.reserve_pid].map(process).join(", ")),
         (
             "worker deaths",

@@ -12,12 +12,22 @@ use crate::fs::Filesystem;
 use crate::recovery::arena::{Arena, Origin};
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::FIRST;
+use crate::recovery::kernel_bugs::{Version, known_bugs};
 use crate::session::TakeoverConfig;
 use crate::supervise::confine::{self, Confinement};
 use crate::supervise::handover::{Handover, STORED_ARENA, STORED_DEVICE};
 use crate::supervise::notify::Notifier;
 use crate::supervise::{self, Service};
 use crate::sys::{Fd, clone};
+
+/// Says what the running kernel may do wrong while requests are sent again.
+fn warn_of_kernel() {
+    let Some(version) = Version::running() else { return };
+    for bug in known_bugs(version) {
+        let (id, what) = (bug.id, bug.what);
+        tracing::warn!("Linux {version}: {id}: {what}: update the kernel, or use --no-resend");
+    }
+}
 
 /// Supervises `served` until its mount is gone.
 pub(super) fn serve<F: Filesystem>(
@@ -35,6 +45,9 @@ pub(super) fn serve<F: Filesystem>(
         }
         _ => None,
     };
+    if supervision.resend {
+        warn_of_kernel();
+    }
     let takeover =
         TakeoverConfig { resend: supervision.resend, max_deaths: supervision.poison_after };
     let handover = Handover {

@@ -70,8 +70,8 @@ fn fuse_only(entry: &mountinfo::Entry) -> Result<PathBuf, MountError> {
     }
 }
 
-/// `path` with all but its last component resolved.
-fn without_last(path: &Path) -> io::Result<PathBuf> {
+/// `path` with all but its last component resolved: to look at that would ask the mount.
+pub fn without_last(path: &Path) -> io::Result<PathBuf> {
     let Some(name) = path.file_name() else {
         return path.canonicalize();
     };

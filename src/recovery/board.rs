@@ -64,6 +64,10 @@ pub enum Cell {
     Connection,
     /// The descriptor of the sandbox's mount namespace, plus one; 0: none yet.
     Sandbox,
+    /// Who waits for the upgrade under way: a descriptor, plus one; 0: nobody.
+    Upgrading,
+    /// The spare that takes the worker's place, see [`Cell::WorkerPid`].
+    SparePid,
 }
 
 /// How many cells there are, with room for later ones.

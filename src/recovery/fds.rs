@@ -14,6 +14,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::board::{Board, Cell};
+use super::sealed::{sealed, unsealed};
 use crate::Errno;
 use crate::sys::Fd;
 
@@ -65,11 +66,6 @@ fn check(bits: u64) -> u64 {
     (bits ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48
 }
 
-/// The highest number, with a check beside it.
-fn sealed(highest: u64) -> u64 {
-    highest << 32 | (highest ^ 0x85eb_ca6b).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32
-}
-
 /// Kind, index and whether it is only begun; `None` for a damaged mark.
 fn parse(word: u64) -> Option<(Kind, u32, bool)> {
     let bits = word & !(0xffff << 32);
@@ -109,17 +105,17 @@ impl Fds {
 
     /// Number 0 is never marked: in its place stands the highest number that ever was.
     fn note_highest(self, number: u64) {
-        let higher = |word: u64| (word >> 32 < number).then(|| sealed(number));
-        // Nothing to do when it is not higher.
+        let known = |word| if word == 0 { Some(0) } else { unsealed(word) };
+        let higher = |word| known(word).is_some_and(|known| known < number).then(|| sealed(number));
+        // Nothing to do when it is not higher. What is damaged stays so: all are looked at then.
         let _ = self.marks[0].fetch_update(Ordering::AcqRel, Ordering::Acquire, higher);
     }
 
     /// One more than the highest number that may be marked.
     fn end(self) -> usize {
-        let word = self.marks[0].load(Ordering::Acquire);
-        let highest = (word >> 32) as usize;
-        let known = word == sealed(word >> 32) && highest < self.marks.len();
-        if known { highest.max(FIRST as usize) + 1 } else { self.marks.len() }
+        let highest = unsealed(self.marks[0].load(Ordering::Acquire));
+        let known = highest.map(|number| number as usize).filter(|it| *it < self.marks.len());
+        known.map_or(self.marks.len(), |highest| highest.max(FIRST as usize) + 1)
     }
 
     /// The record that holds it is published.
@@ -207,6 +203,11 @@ impl Fds {
             }
         }
         counts
+    }
+
+    /// A descriptor of this record.
+    pub fn find(self, kind: Kind, index: u32) -> Option<Fd> {
+        self.iter().find(|fd| self.belongs(*fd, kind, index))
     }
 
     /// All descriptors that are kept.

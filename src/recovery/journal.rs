@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::sealed::{sealed, unsealed};
 use crate::sys::Fd;
 
 /// Words of one journal.
@@ -154,21 +155,21 @@ impl Journal {
         self.get(FINISHED)
     }
 
-    /// The clone of /dev/fuse that this slot's thread reads.
+    /// Whether a thread ever read into this slot.
+    pub fn is_used(self) -> bool {
+        self.get(DEVICE) != 0
+    }
+
+    /// The clone of /dev/fuse that this slot's thread reads. `None`: nobody ever did, or the number
+    /// is damaged.
     pub fn device(self) -> Option<Fd> {
-        match self.get(DEVICE) {
-            0 => None,
-            number => i32::try_from(number - 1).ok().map(Fd::from_number),
-        }
+        let number = unsealed(self.get(DEVICE))?;
+        i32::try_from(number).ok().map(Fd::from_number)
     }
 
     /// See [`Journal::device`].
     pub fn set_device(self, device: Fd) {
-        self.set(DEVICE, device.number().max(0) as u64 + 1);
-    }
-
-    pub(super) fn forget_device(self) {
-        self.set(DEVICE, 0);
+        self.set(DEVICE, sealed(device.number().max(0) as u64));
     }
 
     /// How far the request has come.
@@ -217,7 +218,7 @@ impl Journal {
 
     /// So much more.
     pub fn add_blame(self, amount: u64) {
-        self.set(BLAME, self.get(BLAME) + amount);
+        self.set(BLAME, self.get(BLAME).saturating_add(amount));
     }
 
     /// The word that becomes 1 when the request is accused.

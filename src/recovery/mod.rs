@@ -10,6 +10,7 @@
 //! | `slot`, `journal` | one thread's request, and how far it has come |
 //! | `decide` | whether a request that was not answered has happened |
 //! | `fault` | which request brought a worker down |
+//! | `sealed` | numbers that damage is seen in |
 //! | `kernel_bugs` | kernels whose part in this is faulty |
 //!
 //! Linux 5.4 is enough: requests are read into the arena, so that no help of the kernel is
@@ -24,5 +25,6 @@ pub mod fds;
 pub mod index;
 pub mod journal;
 pub mod kernel_bugs;
+mod sealed;
 pub mod slot;
 pub mod table;

@@ -78,9 +78,14 @@ impl Slots {
         all.clone().filter(free).find(unfinished).or_else(|| all.find(free))
     }
 
-    /// The devices that slots read are gone: their requests are answered on the mount's own.
-    pub fn forget_devices(&self) {
-        (0..self.count()).for_each(|index| self.journal(index).forget_device());
+    /// The slots that were ever read into, by number.
+    pub fn used(&self) -> impl Iterator<Item = usize> {
+        (0..self.count()).filter(|index| self.journal(*index).is_used())
+    }
+
+    /// The devices that slots read are gone: their requests are answered on `device`.
+    pub fn move_to(&self, device: Fd) {
+        self.used().for_each(|index| self.journal(index).set_device(device));
     }
 
     /// Touches and locks the memory of slot `index`, so that it is there when a thread needs it.
@@ -92,7 +97,9 @@ impl Slots {
 
     /// Requests finished in all slots, ever.
     pub fn finished(&self) -> u64 {
-        (0..self.count()).map(|index| self.journal(index).finished()).sum()
+        let each = (0..self.count()).map(|index| self.journal(index).finished());
+        // Any number may stand there.
+        each.fold(0, u64::wrapping_add)
     }
 
     /// The slots whose request has been under way since before `then`, on CLOCK_MONOTONIC.

@@ -25,6 +25,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::arena::{Arena, ArenaError};
 use super::board::{Board, Cell};
+use super::sealed::{sealed, unsealed};
 
 /// What a table can hold: plain data, a multiple of 8 bytes long.
 pub trait Record: FromBytes + IntoBytes + Immutable + Copy + Send + Sync + 'static {}
@@ -126,9 +127,9 @@ impl<T: Record> Table<T> {
 
     /// One more than the highest index ever used.
     pub fn end(&self) -> u32 {
-        let word = self.end.load(Ordering::Acquire);
-        let end = word & LOW;
-        if word == sealed(end) && end <= self.capacity + 1 { end as u32 } else { self.find_end() }
+        let end = unsealed(self.end.load(Ordering::Acquire));
+        let known = end.filter(|end| *end <= self.capacity + 1);
+        known.map_or_else(|| self.find_end(), |end| end as u32)
     }
 
     /// The end again, where its word is damaged: behind the last record before many that were
@@ -327,11 +328,6 @@ impl<T: Record> Table<T> {
 fn next_generation(state: u64) -> u64 {
     let generation = ((state >> 32) + 1) & GENERATION_MAX;
     generation << 32 | state & LOW & !LIVE
-}
-
-/// A number of up to 32 bits with a check beside it.
-fn sealed(value: u64) -> u64 {
-    value | (value ^ 0x5bd1_e995).wrapping_mul(0x9e37_79b9_7f4a_7c15) & !LOW
 }
 
 /// The state with one change more, not live.

@@ -28,10 +28,9 @@ pub(super) struct Patience {
 }
 
 impl Patience {
-    /// Looks for up to `spin`. With one CPU nobody can send a request meanwhile: never.
+    /// Looks for up to `spin`; zero, as is right with one CPU, where nobody can send a request
+    /// meanwhile: never.
     pub(super) fn new(spin: Duration) -> Patience {
-        let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
-        let spin = if cpus > 1 { spin } else { Duration::ZERO };
         Patience { spin, sureness: 0, asleep_since: None }
     }
 

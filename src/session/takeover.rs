@@ -9,7 +9,7 @@
 //!    again, otherwise the file system says whether the request has happened (`recover`) and it
 //!    is answered or done. Nobody else may change the same names meanwhile, so this comes
 //!    before any new request;
-//! 5. waiting locks wait again; serving threads finish the rest, which only reads;
+//! 5. waiting locks wait again; serving threads finish the rest, which only reads or opens;
 //! 6. the kernel is asked to send again whatever it still waits for (FUSE_NOTIFY_RESEND, Linux
 //!    6.9): a second net, for a slot that was damaged. Requests are found in the slots without it.
 //!    It would also send what is being carried out, so it is asked while nothing is: not behind
@@ -57,6 +57,7 @@ impl<F: Filesystem> Session<F> {
     pub fn take_over(&self, config: TakeoverConfig) {
         let shared = &self.shared;
         fault::install();
+        shared.mend_devices();
         let mounted = shared.connection.device();
         let kept = shared.fds.reclaim(|kind, index, fd| match kind {
             Kind::Device => shared.journal(index).is_some_and(|j| j.device() == Some(fd)),
@@ -66,10 +67,13 @@ impl<F: Filesystem> Session<F> {
         shared.fs.thread_started();
         let waiting = shared.waiting.remember();
         let mut slots: Vec<Slot> =
-            (0..shared.slots.count()).filter_map(|index| shared.slots.take(index)).collect();
+            shared.slots.used().filter_map(|index| shared.slots.take(index)).collect();
         for slot in slots.iter().filter(|slot| slot.left().is_none()) {
-            // Killed when it was as good as finished.
-            slot.journal().end();
+            // Killed when it was as good as finished. What was idle has finished nothing: that
+            // would look like progress.
+            if slot.journal().started().is_some() {
+                slot.journal().end();
+            }
         }
         slots.retain(|slot| slot.left().is_some());
         slots.iter().for_each(|slot| shared.weigh(slot.journal()));
@@ -112,6 +116,18 @@ impl<F: Filesystem> Shared<F> {
     fn journal(&self, index: u32) -> Option<Journal> {
         let index = index as usize;
         (index < self.slots.count()).then(|| self.slots.journal(index))
+    }
+
+    /// Where the number of a slot's device is damaged, the descriptor marks know it.
+    fn mend_devices(&self) {
+        for index in self.slots.used() {
+            let journal = self.slots.journal(index);
+            if journal.device().is_none() {
+                self.board.add(Cell::Damaged, 1);
+                let clone = self.fds.find(Kind::Device, index as u32);
+                journal.set_device(clone.unwrap_or(self.connection.device()));
+            }
+        }
     }
 
     /// Step 3, first for all slots: what was announced and has not happened is off the record.
@@ -235,7 +251,7 @@ impl<F: Filesystem> Shared<F> {
         }
     }
 
-    /// Step 4, second half: the rest is carried out, but for what only reads, which a serving
+    /// Step 4, second half: the rest is carried out, but for what may be late, which a serving
     /// thread does.
     fn finish(self: &Arc<Self>, slot: &mut Slot) {
         let Some(length) = slot.left() else { return };
@@ -245,7 +261,7 @@ impl<F: Filesystem> Shared<F> {
         let connection = self.connection_of(journal);
         let (bytes, data) = slot.parts(length);
         let Ok(request) = decode::decode(bytes, &self.negotiated.protocol) else { return };
-        if opcode(&request).is_some_and(only_reads) {
+        if opcode(&request).is_some_and(may_be_late) {
             return;
         }
         journal.carry_out();
@@ -279,6 +295,7 @@ impl<F: Filesystem> Shared<F> {
             "workers died again and again of {name} on node {node} by process {pid}: answered EIO"
         );
         self.board.add(Cell::Poisoned, 1);
+        self.board.add(Cell::LeakedLookups, forgotten(&request.operation));
         let _ = place.connection.reply_error(header.unique, Errno::EIO);
     }
 
@@ -313,20 +330,31 @@ fn opcode(request: &Request<'_>) -> Option<Opcode> {
     Opcode::from_u32(request.header.opcode)
 }
 
-/// Whether it may take long and changes nothing, so that others need not wait for it.
-fn only_reads(opcode: Opcode) -> bool {
-    !opcode.info().changes
-        && !matches!(
-            opcode,
-            Opcode::FUSE_FORGET
-                | Opcode::FUSE_BATCH_FORGET
-                | Opcode::FUSE_RELEASE
-                | Opcode::FUSE_RELEASEDIR
-                | Opcode::FUSE_FLUSH
-                | Opcode::FUSE_SETLK
-                | Opcode::FUSE_SETLKW
-                | Opcode::FUSE_INTERRUPT
-        )
+/// Whether it may take long and changes nothing that others see, so that they need not wait for
+/// it. An OPEN waits for the holder of a lease below; that it truncates is not agreed on.
+fn may_be_late(opcode: Opcode) -> bool {
+    opcode == Opcode::FUSE_OPEN
+        || !opcode.info().changes
+            && !matches!(
+                opcode,
+                Opcode::FUSE_FORGET
+                    | Opcode::FUSE_BATCH_FORGET
+                    | Opcode::FUSE_RELEASE
+                    | Opcode::FUSE_RELEASEDIR
+                    | Opcode::FUSE_FLUSH
+                    | Opcode::FUSE_SETLK
+                    | Opcode::FUSE_SETLKW
+                    | Opcode::FUSE_INTERRUPT
+            )
+}
+
+/// Lookups that a request gives back.
+fn forgotten(operation: &Operation<'_>) -> u64 {
+    match operation {
+        Operation::Forget(op) => op.nlookup,
+        Operation::BatchForget(op) => op.iter().map(|(_, nlookup)| nlookup).sum(),
+        _ => 0,
+    }
 }
 
 /// Whether a reply gives a lookup or a handle to the kernel.

@@ -211,67 +211,88 @@ pub fn about_to_block() {
 
 /// Serves with as many threads as are needed, until the mount is gone.
 pub(super) fn serve<F: Filesystem>(shared: &Arc<Shared<F>>) -> Result<(), SessionError> {
-    let cpus = std::thread::available_parallelism().map_or(1, |n| n.get());
     let max_threads = shared.config.max_threads.max(1);
     let pool = Arc::new(Pool {
         turns: Turns::new(),
         shared: shared.clone(),
         max_threads: max_threads.min(shared.slots.count()),
         // The callers need CPUs too: a second reader on a machine of two makes all slower.
-        max_turns: (cpus / 2).clamp(1, max_threads),
+        max_turns: (shared.cpus / 2).clamp(1, max_threads),
     });
-    {
+    let deferred = shared.deferred.load(Ordering::Acquire);
+    let (own, server) = {
         let mut inner = pool.turns.inner.lock().unwrap();
-        for _ in 0..shared.deferred.load(Ordering::Acquire) {
+        // The calling thread serves too: after a death callers wait for it, not for a thread that
+        // has to come to a CPU first. What a dead worker has left comes first.
+        let (own, server) = pool.next_thread()?;
+        inner.threads.push(own.clone());
+        for _ in 1..deferred {
             pool.start_thread(&mut inner, false)?;
         }
-        if shared.slots.next_free().is_some() {
-            pool.start_thread(&mut inner, true)?;
-        } else {
-            // All of them finish something first.
-            inner.free += 1;
+        if deferred > 0 {
+            match shared.slots.next_free() {
+                Some(_) => pool.start_thread(&mut inner, true)?,
+                // All of them finish something first.
+                None => inner.free += 1,
+            }
         }
-    }
-    watcher::watch(&pool);
-    let (handles, error) = {
-        let mut inner = pool.turns.inner.lock().unwrap();
-        (std::mem::take(&mut inner.handles), inner.error.take())
+        let watched = pool.clone();
+        inner.handles.push(spawn("watch", move || watcher::watch(&watched))?);
+        (own, server)
     };
-    if let Some(error) = error {
-        // The mount is still there, and other threads wait for its requests.
-        return Err(error);
-    }
-    // Each thread ends by itself once the device says that the mount is gone.
-    for handle in handles {
-        let _ = handle.join();
-    }
-    Ok(())
+    pool.run(&own, server, deferred == 0);
+    pool.end()
+}
+
+fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, SessionError> {
+    std::thread::Builder::new().name(name.into()).spawn(body).map_err(|_| no_thread())
+}
+
+fn no_thread() -> SessionError {
+    SessionError::Device { what: "starting a thread for", errno: crate::Errno::EAGAIN }
 }
 
 impl<F: Filesystem> Pool<F> {
     /// Starts a thread on a free slot. `turn`: it may read the device; else it finishes what a dead
     /// worker has left in the slot, and then waits for a turn.
     fn start_thread(self: &Arc<Self>, inner: &mut Inner, turn: bool) -> Result<(), SessionError> {
-        let failed =
-            || SessionError::Device { what: "starting a thread for", errno: crate::Errno::EAGAIN };
-        let slot = self.shared.slots.next_free().ok_or_else(failed)?;
-        let connection = self.shared.device(slot)?;
-        let server = self.shared.server(slot, connection).ok_or_else(failed)?;
-        let thread = Arc::new(Thread::default());
-        let (pool, own) = (self.clone(), thread.clone());
-        let handle = std::thread::Builder::new()
-            .name(format!("serve-{slot}"))
-            .spawn(move || pool.run(&own, server, turn))
-            .map_err(|_| failed())?;
+        let (own, server) = self.next_thread()?;
+        let (pool, name) = (self.clone(), format!("serve-{}", server.slot.index()));
+        let thread = own.clone();
+        inner.handles.push(spawn(&name, move || pool.run(&own, server, turn))?);
         inner.threads.push(thread);
-        inner.handles.push(handle);
         Ok(())
     }
 
+    /// What one more thread serves with.
+    fn next_thread(&self) -> Result<(Arc<Thread>, Server), SessionError> {
+        let slot = self.shared.slots.next_free().ok_or_else(no_thread)?;
+        let connection = self.shared.device(slot)?;
+        let server = self.shared.server(slot, connection).ok_or_else(no_thread)?;
+        Ok((Arc::default(), server))
+    }
+
+    /// Waits for all threads: each ends by itself once the device says that the mount is gone.
+    fn end(&self) -> Result<(), SessionError> {
+        loop {
+            let (handle, error) = {
+                let mut inner = self.turns.inner.lock().unwrap();
+                (inner.handles.pop(), inner.error.take())
+            };
+            match (handle, error) {
+                // The mount is still there, and other threads wait for its requests.
+                (_, Some(error)) => return Err(error),
+                (Some(handle), None) => drop(handle.join()),
+                (None, None) => return Ok(()),
+            }
+        }
+    }
+
     fn run(self: &Arc<Self>, thread: &Arc<Thread>, mut server: Server, turn: bool) {
-        server.enter();
         thread.id.store(process::thread_id().as_raw(), Ordering::Relaxed);
+        // Before the slot is this thread's: what a dead worker has left there is not to blame.
         self.shared.fs.thread_started();
+        server.enter();
         let (pool, own): (Weak<Self>, _) = (Arc::downgrade(self), thread.clone());
         YIELD.set(Some(Box::new(move || {
             let state = own.state.load(Ordering::Relaxed);

@@ -139,20 +139,22 @@ impl Waiting {
         remembered
     }
 
-    /// Sends the result of a parked request and lets it go.
-    fn answer(&self, id: u64, result: Result<(), Errno>) {
+    /// Sends the result of a request, parked in record `id`, and lets it go. A record that is
+    /// damaged by now keeps nobody waiting.
+    fn answer(&self, id: u64, mut parked: Parked, result: Result<(), Errno>) {
         self.parking.note_result(id, result);
-        while let Some(parked) = self.parking.get(id) {
+        loop {
             Responder::new(parked.connection(), parked.unique()).empty(result);
             let mut inner = self.inner.lock().unwrap();
-            let now = self.parking.get(id);
-            if now.is_some_and(|now| now.unique() != parked.unique()) {
+            match self.parking.get(id) {
                 // Sent once more meanwhile: the kernel waits for the answer to that one.
-                continue;
+                Some(now) if now.unique() != parked.unique() => parked = now,
+                _ => {
+                    self.parking.remove(id);
+                    inner.remove(&parked.unique().base());
+                    break;
+                }
             }
-            self.parking.remove(id);
-            inner.remove(&parked.unique().base());
-            break;
         }
         self.changed.notify_all();
     }
@@ -193,17 +195,16 @@ pub(super) fn setlkw<F: Filesystem>(
 
 /// Starts the thread that waits for a parked lock.
 pub(super) fn start<F: Filesystem>(shared: &Arc<Shared<F>>, id: u64) {
+    let Some(parked) = shared.waiting.parking.get(id) else { return };
     let for_thread = shared.clone();
     let wait = move || {
-        let waiting = &for_thread.waiting;
-        let Some(parked) = waiting.parking.get(id) else { return };
         // It may have been answered by a worker that died behind it.
         let result = parked.result().unwrap_or_else(|| wait(&for_thread, &parked));
-        waiting.answer(id, result);
+        for_thread.waiting.answer(id, parked, result);
     };
     let spawned = std::thread::Builder::new().name("lock".into()).stack_size(64 << 10).spawn(wait);
     if spawned.is_err() {
-        shared.waiting.answer(id, Err(Errno::ENOLCK));
+        shared.waiting.answer(id, parked, Err(Errno::ENOLCK));
     }
 }
 
@@ -279,7 +280,7 @@ mod tests {
         let parked = successor.parking.get(id).unwrap();
         assert_eq!(parked.connection().device().number(), 1001);
         assert!(parked.unique().is_resend());
-        successor.answer(id, Ok(()));
+        successor.answer(id, parked, Ok(()));
         assert!(successor.parking.all().is_empty());
         assert!(!successor.is_known(again, Unique(7)));
     }

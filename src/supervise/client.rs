@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::control;
 use super::protocol::{Answer, Request, Status, line};
 use crate::exit::{Exit, Failure};
-use crate::mount::mountinfo;
+use crate::mount::{mountinfo, without_last};
 
 /// A restart waits for the next worker, a stop for the unmount.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -35,15 +35,9 @@ pub fn find(mountpoint: &Path) -> Result<PathBuf, Failure> {
     let resolved = without_last(mountpoint).ok();
     let entry = resolved.and_then(|path| mountinfo::find(&table, &path).cloned());
     let entry = entry.filter(mountinfo::Entry::is_fuse).ok_or_else(|| none(Exit::Mount))?;
-    let socket = control::path(entry.minor).filter(|path| path.exists());
+    let sockets = [control::path(entry.minor), control::path_of_user(&entry)];
+    let socket = sockets.into_iter().flatten().find(|path| path.exists());
     socket.ok_or_else(|| none(Exit::Mount))
-}
-
-/// `path` with all but its last component resolved: looking at that would ask the mount.
-fn without_last(path: &Path) -> std::io::Result<PathBuf> {
-    let Some(name) = path.file_name() else { return path.canonicalize() };
-    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    Ok(parent.unwrap_or(Path::new(".")).canonicalize()?.join(name))
 }
 
 /// Asks the supervisor at `socket`.
@@ -53,12 +47,16 @@ fn without_last(path: &Path) -> std::io::Result<PathBuf> {
 pub fn ask(socket: &Path, request: Request) -> Result<Status, Failure> {
     let failed = |exit, message| Failure { exit, message };
     let answer = exchange(socket, request).map_err(|error| {
-        let cure = match error.kind() {
-            std::io::ErrorKind::PermissionDenied => "run it as the user who mounted, or as root",
-            std::io::ErrorKind::ConnectionRefused => "its supervisor is dead: unmount",
-            _ => "its supervisor was replaced or is busy: ask again",
+        let (exit, cure) = match error.kind() {
+            std::io::ErrorKind::PermissionDenied => {
+                (Exit::Usage, "run it as the user who mounted, or as root")
+            }
+            std::io::ErrorKind::ConnectionRefused => {
+                (Exit::System, "its supervisor is dead: unmount")
+            }
+            _ => (Exit::System, "its supervisor was replaced or is busy: ask again"),
         };
-        failed(Exit::System, format!("{}: {error}: {cure}", socket.display()))
+        failed(exit, format!("{}: {error}: {cure}", socket.display()))
     })?;
     match answer {
         Answer::Ok(status) => Ok(*status),
@@ -70,7 +68,11 @@ fn exchange(socket: &Path, request: Request) -> std::io::Result<Answer> {
     let mut stream = UnixStream::connect(socket)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    stream.write_all(&line(&request))?;
+    match stream.write_all(&line(&request)) {
+        // Refused before it was asked: the answer says why.
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => {}
+        result => result?,
+    }
     let mut answer = String::new();
     BufReader::new(stream.take(LONGEST)).read_line(&mut answer)?;
     Ok(serde_json::from_str(&answer)?)

@@ -5,7 +5,7 @@
 //! not root's or the owner's is refused. Bytes from it are hostile until they are parsed.
 
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -13,7 +13,8 @@ use std::time::{Duration, Instant};
 use nix::sys::socket::{MsgFlags, SockFlag, accept4, getsockopt, send, sockopt};
 
 use crate::Errno;
-use crate::recovery::board::Cell;
+use crate::mount::mountinfo::Entry;
+use crate::recovery::board::{Board, Cell};
 use crate::sys::Fd;
 
 use super::process::INTRODUCED;
@@ -39,6 +40,13 @@ pub fn path(connection: u32) -> Option<PathBuf> {
     Some(directory()?.join(format!("{connection}.sock")))
 }
 
+/// The socket of the supervisor of another user's mount, as root finds it.
+pub(super) fn path_of_user(entry: &Entry) -> Option<PathBuf> {
+    let mut options = entry.super_options.split(',');
+    let user: u32 = options.find_map(|option| option.strip_prefix("user_id="))?.parse().ok()?;
+    Some(format!("/run/user/{user}/fusex/{}.sock", entry.minor).into())
+}
+
 /// What a client waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Waits {
@@ -61,6 +69,9 @@ struct Client {
 #[derive(Debug)]
 pub(super) struct Control {
     path: Option<PathBuf>,
+    /// The socket's inode: the next mount may get this one's number, and its path with it, before
+    /// this one is closed.
+    inode: u64,
     clients: [Option<Client>; numbers::CLIENT_COUNT],
 }
 
@@ -74,27 +85,33 @@ fn listen(path: &Path) -> std::io::Result<UnixListener> {
         let mode = if nix::unistd::geteuid().is_root() { 0o755 } else { 0o700 };
         std::fs::DirBuilder::new().recursive(true).mode(mode).create(directory)?;
     }
-    match std::fs::remove_file(path) {
+    // Under a name of its own first: there it gets its mode before anybody finds it.
+    let own = path.with_extension(std::process::id().to_string());
+    match std::fs::remove_file(&own) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
-    let listener = UnixListener::bind(path)?;
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    let listener = UnixListener::bind(&own)?;
+    std::fs::set_permissions(&own, std::fs::Permissions::from_mode(0o600))?;
     listener.set_nonblocking(true)?;
+    std::fs::rename(&own, path)?;
     Ok(listener)
 }
 
 impl Control {
     /// Listens. Without a socket the mount is none the worse, only nobody can ask.
     pub(super) fn listen(config: &Config) -> Control {
-        let mut control = Control { path: None, clients: Default::default() };
+        let mut control = Control { path: None, inode: 0, clients: Default::default() };
         let Some(path) = &config.control else { return control };
         let placed = listen(path).and_then(|listener| {
-            Ok(numbers::put(Fd::from_owned(listener.into()), numbers::LISTENER)?)
+            let inode = std::fs::symlink_metadata(path)?.ino();
+            numbers::put(Fd::from_owned(listener.into()), numbers::LISTENER)?;
+            Ok(inode)
         });
         match placed {
-            Ok(()) => {
+            Ok(inode) => {
                 control.path = Some(path.clone());
+                control.inode = inode;
                 control.adopt(config.client);
             }
             Err(error) => {
@@ -114,10 +131,17 @@ impl Control {
         }
     }
 
-    /// That of a dead supervisor: whom it talked to is not known.
-    pub(super) fn inherited(self) -> Control {
+    /// That of a dead supervisor: whom it talked to is not known, but for who waits for an upgrade.
+    pub(super) fn inherited(self, board: Board) -> Control {
+        if let Some(client) = board.get(Cell::Upgrading).checked_sub(1) {
+            let error = "upgrade: the installed program ended before it took over: \
+                         the old version goes on";
+            tracing::error!("{error}");
+            say(Fd::from_number(client as i32), &Answer::Error(error.to_string()));
+            board.set(Cell::Upgrading, 0);
+        }
         (0..numbers::CLIENT_COUNT).for_each(|index| numbers::clear(fd_of(index).number()));
-        Control { path: self.path, clients: Default::default() }
+        Control { path: self.path, inode: self.inode, clients: Default::default() }
     }
 
     /// Whether a new client has a place.
@@ -178,12 +202,9 @@ impl Control {
         }
     }
 
-    /// Answers, and ends the talk. A client that does not read gets nothing: its buffer is empty,
-    /// so that a line always fits.
+    /// Answers, and ends the talk.
     fn answer(&mut self, index: usize, answer: &Answer) {
-        let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-        // It may be gone.
-        let _ = send(fd_of(index).as_raw_fd(), &line(answer), flags);
+        say(fd_of(index), answer);
         self.drop_client(index);
     }
 
@@ -203,12 +224,22 @@ impl Control {
     /// No more clients, no more socket.
     fn close(&mut self) {
         if let Some(path) = self.path.take() {
+            // As long as it listens, nobody else's socket has its inode.
+            if std::fs::symlink_metadata(&path).is_ok_and(|it| it.ino() == self.inode) {
+                // A path that is gone, or in a directory that is: nothing is left of it.
+                let _ = std::fs::remove_file(path);
+            }
             numbers::clear(numbers::LISTENER);
-            // A path that is gone, or in a directory that is: nothing is left of it.
-            let _ = std::fs::remove_file(path);
         }
         (0..numbers::CLIENT_COUNT).for_each(|index| self.drop_client(index));
     }
+}
+
+/// A client that does not read gets nothing: its buffer is empty, so that a line always fits.
+fn say(client: Fd, answer: &Answer) {
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    // It may be gone.
+    let _ = send(client.as_raw_fd(), &line(answer), flags);
 }
 
 /// Root and the owner may.
@@ -293,6 +324,7 @@ impl<W: Work> Supervisor<'_, W> {
             supervisor_pid: get(Cell::SupervisorPid),
             standby_pid: get(Cell::StandbyPid),
             reserve_pid: get(Cell::ReservePid),
+            spare_pid: get(Cell::SparePid),
             worker_deaths: killed + signal + exit + timeout,
             deaths_killed: killed,
             deaths_signal: signal,

@@ -13,6 +13,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::unistd::alarm;
 use serde::{Deserialize, Serialize};
 
 use super::notify;
@@ -23,6 +24,9 @@ use crate::sys::Fd;
 
 /// Where the new program finds what it is given: one JSON object.
 const VARIABLE: &str = "FUSEX_HANDOVER";
+/// Seconds after which a new version that has not taken over is ended by SIGALRM: an alarm stays over
+/// exec(2), and the standby takes the place of who dies of it.
+const LIMIT: u32 = 10;
 /// Names of what a service manager stores.
 pub const STORED_ARENA: &str = "fusex-arena";
 /// See [`STORED_ARENA`].
@@ -96,7 +100,9 @@ impl Handover {
         let arguments = strings(std::env::args_os().map(|argument| argument.as_bytes().to_vec()));
         let Ok(path) = CString::new(name) else { return "/proc/self/exe: has a NUL".into() };
         keep_over_exec(fds, FdFlag::empty());
+        alarm::set(LIMIT);
         let failed = nix::unistd::execve(&path, &arguments, &environment).err();
+        alarm::cancel();
         keep_over_exec(fds, FdFlag::FD_CLOEXEC);
         let why = failed.map_or("failed", |errno| errno.desc());
         format!("{}: {why}", path.to_string_lossy())

@@ -2,15 +2,15 @@
 //!
 //! ```text
 //!             clone(CLONE_FILES), no exec
-//! reserve <--+
-//! standby <--+-- supervisor --> worker
+//! reserve <--+               +--> worker
+//! standby <--+-- supervisor -+--> spare
 //! ```
 //!
 //! All share one fd table and one arena; nothing that is open ends with a process. The supervisor
 //! has one thread, never runs file-system code, and sleeps until one of the others ends. A worker
-//! that died is replaced at once. The standby sleeps on the supervisor's pidfd and takes its
-//! place; the reserve sleeps on both and takes the place of both. So any two of the four may be
-//! killed together, and the worker serves on where it is not one of them.
+//! that died is replaced at once, by the spare. The standby sleeps on the supervisor's pidfd and
+//! takes its place; the reserve sleeps on both and takes the place of both. So any two of the
+//! five may be killed together, and the worker serves on where it is not one of them.
 //!
 //! | file | what |
 //! | --- | --- |
@@ -18,7 +18,7 @@
 //! | `process` | birth and end of one process |
 //! | `supervisor` | the loop |
 //! | `worker` | worker deaths, restarts, the watchdog |
-//! | `standby` | sleeping and taking over |
+//! | `standby` | standby, reserve and spare: sleeping and taking over |
 //! | `stop` | taking the mount away |
 //! | `backoff` | when the next worker starts, and when none |
 //! | `control`, `protocol`, `client` | the control socket: server, lines, commands |

@@ -22,7 +22,9 @@ pub(super) const LISTENER: i32 = 49;
 /// Clients of the control socket: [`CLIENT_COUNT`] numbers from here.
 pub(super) const CLIENTS: i32 = 50;
 /// How many clients are served at a time.
-pub(super) const CLIENT_COUNT: usize = 8;
+pub(super) const CLIENT_COUNT: usize = 7;
+/// The spare's pidfd.
+pub(super) const SPARE: i32 = 57;
 /// The pidfd of the worker that died last: how it ended is asked when its successor runs.
 pub(super) const DEAD_WORKER: i32 = 58;
 /// Keeps a number taken; refers to nothing that can be used.
@@ -43,9 +45,10 @@ pub(super) fn reserve() -> Result<(), SuperviseError> {
         return Err(SuperviseError::NumberInUse { number });
     }
     let null = file::openat(Fd::CWD, c"/dev/null", libc::O_PATH, 0)
-        .map_err(|errno| SuperviseError::System { what: "/dev/null", errno })?;
+        .map_err(|errno| SuperviseError::System { what: "/dev/null", errno })?
+        .keep();
     loop {
-        let copy = fcntl(null.get(), FcntlArg::F_DUPFD_CLOEXEC(3))
+        let copy = fcntl(null, FcntlArg::F_DUPFD_CLOEXEC(3))
             .map_err(|errno| SuperviseError::System { what: "fcntl(2)", errno })?;
         if copy >= FIRST {
             Fd::from_number(copy).close();

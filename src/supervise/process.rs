@@ -3,7 +3,8 @@
 //! A child is a whole one or none: until it is on the board it dies with its parent
 //! (PR_SET_PDEATHSIG), afterwards whoever takes over finds it there, with its pidfd. A worker
 //! puts its own pidfd in place, before it touches anything else; a standby waits until its
-//! supervisor has done so, because a worker may be at work then.
+//! supervisor has done so, because a worker may be at work then. A spare dies with its supervisor
+//! until it is the worker.
 
 use std::ffi::CStr;
 use std::fmt;
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::resource::{Resource, setrlimit};
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid};
 use nix::unistd::{Pid, getppid, setpgid};
 
@@ -20,6 +21,9 @@ use crate::recovery::board::{Board, Cell};
 use crate::sys::{Fd, clone, device};
 
 use super::numbers;
+
+/// Tells a spare that it is the worker. Every process of a mount but a worker has it blocked.
+pub(super) const PROMOTION: Signal = Signal::SIGUSR2;
 
 /// Between two looks of a standby at the board.
 const LOOK: Duration = Duration::from_micros(50);
@@ -162,8 +166,32 @@ pub(super) fn worker_birth(parent: Pid, board: Board, core: bool) -> Result<(), 
     begin(parent, c"fusex-worker", core)?;
     numbers::put(clone::pidfd_open(nix::unistd::getpid())?, numbers::WORKER)?;
     board.set(Cell::WorkerPid, nix::unistd::getpid().as_raw() as u64);
+    stand_alone()
+}
+
+/// The first steps of a spare: it has time.
+pub(super) fn spare_birth(parent: Pid, core: bool) -> Result<(), Errno> {
+    begin(parent, c"fusex-spare", core)
+}
+
+/// Sleeps until this spare is the worker, which its supervisor has put on the board.
+pub(super) fn wait_for_promotion(board: Board) -> Result<(), Errno> {
+    let own = nix::unistd::getpid().as_raw() as u64;
+    loop {
+        // Also if it is on the board already: a signal that was not waited for would end it.
+        SigSet::from(PROMOTION).wait()?;
+        if board.get(Cell::WorkerPid) == own {
+            break;
+        }
+    }
+    prctl::set_name(c"fusex-worker")?;
+    stand_alone()
+}
+
+/// A worker that is on the board lives on without its supervisor.
+fn stand_alone() -> Result<(), Errno> {
     prctl::set_pdeathsig(None)?;
-    nix::sys::signal::SigSet::empty().thread_set_mask()
+    SigSet::empty().thread_set_mask()
 }
 
 /// The first steps of a standby, up to where its supervisor has put it on the board.

@@ -50,6 +50,8 @@ pub struct Status {
     pub standby_pid: u64,
     /// 0 while there is none.
     pub reserve_pid: u64,
+    /// The worker's successor; 0 while there is none.
+    pub spare_pid: u64,
     /// All of them; by cause in the next four.
     pub worker_deaths: u64,
     /// SIGKILL that fusex did not send, or unknown.

@@ -163,6 +163,8 @@ impl<F: Filesystem> Work for Service<F> {
         let Some(path) = &self.mount_point else { return true };
         match mount::unmount(path, lazy) {
             Err(MountError::Busy { .. }) => false,
+            // An abort may have taken it away already.
+            Err(MountError::NotMounted { .. }) => true,
             Err(error) => {
                 tracing::warn!("{error}");
                 false

@@ -1,4 +1,8 @@
-//! Standby and reserve: asleep until the supervisor is dead.
+//! Standby, reserve and spare: asleep until another one is dead.
+//!
+//! A supervisor wakes its spare when the worker is dead. To make a worker from nothing takes longer
+//! than all that it does before it serves (the pages of a new process, the system call filter), so
+//! that is done beforehand: the caller's pause is half of what it was.
 //!
 //! The standby takes over when the supervisor is dead, the reserve when both are. Who of them is
 //! dead is asked of the pidfds at their fixed numbers, each time anew: a supervisor that has taken
@@ -10,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
+use nix::sys::signal::kill;
 use nix::unistd::{Pid, getpid};
 
 use crate::Errno;
@@ -18,10 +23,14 @@ use crate::sys::{Fd, clone};
 
 use super::process::{self, Process};
 use super::supervisor::{Supervisor, Turn};
-use super::{Work, numbers};
+use super::{Work, numbers, worker};
 
 /// How often the reserve looks while one of the two is dead.
 const LOOK: Duration = Duration::from_millis(20);
+/// How long the reserve sleeps at the most, in milliseconds. When a process dies, and its number is
+/// given to another one before poll(2) has come to look, poll(2) finds nothing and goes on waiting
+/// for the dead one.
+const NAP: u8 = 200;
 /// Before a standby that died is replaced: something may be killing them.
 const AGAIN: Duration = Duration::from_millis(10);
 /// Half-born children of a dead supervisor are gone by then.
@@ -29,18 +38,26 @@ pub(super) const SETTLE: Duration = Duration::from_millis(1);
 /// After one could not be started.
 const LATER: Duration = Duration::from_secs(1);
 
-/// Who takes over.
+/// Who takes over from whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
+    /// From the supervisor.
     Standby,
+    /// From the supervisor and the standby.
     Reserve,
+    /// From the worker.
+    Spare,
 }
+
+/// In the order in which they are needed.
+const ROLES: [Role; 3] = [Role::Standby, Role::Reserve, Role::Spare];
 
 impl Role {
     fn pidfd(self) -> i32 {
         match self {
             Role::Standby => numbers::STANDBY,
             Role::Reserve => numbers::RESERVE,
+            Role::Spare => numbers::SPARE,
         }
     }
 
@@ -48,6 +65,7 @@ impl Role {
         match self {
             Role::Standby => Cell::StandbyPid,
             Role::Reserve => Cell::ReservePid,
+            Role::Spare => Cell::SparePid,
         }
     }
 
@@ -55,6 +73,7 @@ impl Role {
         match self {
             Role::Standby => c"fusex-standby",
             Role::Reserve => c"fusex-reserve",
+            Role::Spare => c"fusex-spare",
         }
     }
 
@@ -62,6 +81,7 @@ impl Role {
         match self {
             Role::Standby => "standby",
             Role::Reserve => "reserve",
+            Role::Spare => "spare",
         }
     }
 }
@@ -71,6 +91,7 @@ impl Role {
 pub(super) struct Standbys {
     standby: Option<Process>,
     reserve: Option<Process>,
+    spare: Option<Process>,
     not_before: Option<Instant>,
 }
 
@@ -79,6 +100,7 @@ impl Standbys {
         match role {
             Role::Standby => &mut self.standby,
             Role::Reserve => &mut self.reserve,
+            Role::Spare => &mut self.spare,
         }
     }
 
@@ -88,13 +110,13 @@ impl Standbys {
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        let missing = self.standby.is_none() || self.reserve.is_none();
+        let missing = [self.standby, self.reserve, self.spare].iter().any(Option::is_none);
         self.not_before.filter(|_| missing)
     }
 
-    /// Ends both.
+    /// Ends all: the reserve first, which watches the standby.
     pub(super) fn end(&mut self, board: Board) {
-        for role in [Role::Reserve, Role::Standby] {
+        for role in [Role::Reserve, Role::Standby, Role::Spare] {
             if let Some(process) = self.of(role).take() {
                 process.end();
                 board.set(role.cell(), 0);
@@ -102,9 +124,30 @@ impl Standbys {
         }
     }
 
+    /// The spare, which is the worker from now on: its pidfd is in its place, and its pid on the
+    /// board. `None`: there is none that lives.
+    pub(super) fn take_spare(&mut self, board: Board) -> Option<Process> {
+        let spare = self.spare.filter(|spare| spare.ended().is_none())?;
+        numbers::copy(numbers::SPARE, numbers::WORKER);
+        board.set(Cell::WorkerPid, spare.pid.as_raw() as u64);
+        board.set(Cell::SparePid, 0);
+        // If it has not come so far yet, it finds the signal when it has.
+        let _ = kill(spare.pid, process::PROMOTION);
+        self.spare = None;
+        Some(spare)
+    }
+
+    /// Ends the spare.
+    pub(super) fn end_spare(&mut self, board: Board) {
+        if let Some(spare) = self.spare.take() {
+            spare.end();
+            board.set(Cell::SparePid, 0);
+        }
+    }
+
     /// Notes who has died.
     fn check(&mut self, board: Board) {
-        for role in [Role::Standby, Role::Reserve] {
+        for role in ROLES {
             let Some(process) = *self.of(role) else { continue };
             if let Some(reason) = process.ended() {
                 process.reap();
@@ -121,7 +164,7 @@ impl<W: Work> Supervisor<'_, W> {
     /// Replaces standbys that have died.
     pub(super) fn check_standbys(&mut self) -> Turn {
         self.standbys.check(self.board);
-        for role in [Role::Standby, Role::Reserve] {
+        for role in ROLES {
             let due = self.standbys.not_before.is_none_or(|at| Instant::now() >= at);
             let served = self.board.get(Cell::ReadyGeneration) != 0;
             let wanted = self.stop.is_none() && due && served && self.quiescent();
@@ -138,8 +181,11 @@ impl<W: Work> Supervisor<'_, W> {
         Turn::Again
     }
 
-    /// The first steps of a standby.
+    /// The first steps of a standby, the life of a spare.
     fn born(&self, role: Role) -> Turn {
+        if role == Role::Spare {
+            worker::enter_spare(self.work, self.board, self.config, self.pid);
+        }
         match process::standby_birth(self.pid, self.board, role.cell(), role.name()) {
             Ok(()) => Turn::Sleep(role),
             Err(_) => clone::exit_now(1),
@@ -152,7 +198,8 @@ impl<W: Work> Supervisor<'_, W> {
         match clone::pidfd_open(pid).and_then(|fd| numbers::put(fd, role.pidfd())) {
             Ok(()) => {
                 *self.standbys.of(role) = Some(process);
-                self.board.set(role.cell(), pid.as_raw() as u64 | process::INTRODUCED);
+                let mark = if role == Role::Spare { 0 } else { process::INTRODUCED };
+                self.board.set(role.cell(), pid.as_raw() as u64 | mark);
                 tracing::debug!("{} {pid} started", role.word());
             }
             Err(errno) => {
@@ -181,23 +228,26 @@ pub(super) fn dismiss(board: Board) {
 
 /// Sleeps until this process has to take over.
 pub(super) fn sleep(role: Role) {
-    let watched: &[i32] = match role {
-        Role::Standby => &[numbers::SUPERVISOR],
-        Role::Reserve => &[numbers::SUPERVISOR, numbers::STANDBY],
+    let (watched, nap): (&[i32], _) = match role {
+        Role::Standby => (&[numbers::SUPERVISOR], PollTimeout::NONE),
+        Role::Reserve => (&[numbers::SUPERVISOR, numbers::STANDBY], NAP.into()),
+        // It sleeps in a way of its own.
+        Role::Spare => return,
     };
     loop {
-        let dead = watched.iter().filter(|number| process::is_dead(**number)).count();
-        if dead == watched.len() {
+        let all_dead = || watched.iter().all(|number| process::is_dead(*number));
+        // Twice, as one may have taken over, and another come to its number, meanwhile.
+        if all_dead() && all_dead() {
             return;
         }
-        if dead > 0 {
+        if watched.iter().any(|number| process::is_dead(*number)) {
             std::thread::sleep(LOOK);
             continue;
         }
         let fds: Vec<Fd> = watched.iter().map(|number| Fd::from_number(*number)).collect();
         let mut polls: Vec<PollFd<'_>> =
             fds.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)).collect();
-        if poll(&mut polls, PollTimeout::NONE).is_err() {
+        if poll(&mut polls, nap).is_err() {
             std::thread::sleep(LOOK);
         }
     }
@@ -213,6 +263,8 @@ pub(super) fn promote(role: Role, board: Board) -> Standbys {
     let _ = prctl::set_name(c"fusex");
     let mut standbys = Standbys::default();
     board.set(Cell::StandbyPid, 0);
+    // It has died with its supervisor, or is the worker.
+    board.set(Cell::SparePid, 0);
     if board.get(Cell::ReservePid) & process::INTRODUCED != 0 {
         // It is dying with its parent, or about to say that it is not.
         std::thread::sleep(SETTLE);

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, alarm, getpid};
 
 use crate::Errno;
 use crate::recovery::board::{Board, Cell};
@@ -20,7 +20,7 @@ use super::control::Control;
 use super::standby::{Role, Standbys};
 use super::stop::Stop;
 use super::worker::Worker;
-use super::{Config, SuperviseError, Work, numbers, standby};
+use super::{Config, SuperviseError, Work, numbers, process, standby};
 
 /// What the loop does next.
 pub(super) enum Turn {
@@ -59,6 +59,8 @@ impl<'a, W: Work> Supervisor<'a, W> {
         let system = |what| move |errno| SuperviseError::System { what, errno };
         if config.resumed {
             // From here on this version is responsible; the old one could take over until now.
+            alarm::cancel();
+            board.set(Cell::Upgrading, 0);
             standby::dismiss(board);
         } else {
             numbers::reserve()?;
@@ -67,7 +69,8 @@ impl<'a, W: Work> Supervisor<'a, W> {
         let signals: SigSet = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD]
             .into_iter()
             .collect();
-        signals.thread_block().map_err(system("sigprocmask(2)"))?;
+        let promotion = SigSet::from(process::PROMOTION);
+        (signals | promotion).thread_block().map_err(system("sigprocmask(2)"))?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         let signals = SignalFd::with_flags(&signals, flags).map_err(system("signalfd(2)"))?;
         clone::place(number_of(&signals), numbers::SIGNALS).map_err(system("dup3(2)"))?;
@@ -125,7 +128,7 @@ impl<'a, W: Work> Supervisor<'a, W> {
         let Supervisor { work, board, config, control, .. } = self;
         let standbys = standby::promote(role, board);
         let worker = Worker::inherited(board, work.finished());
-        let control = control.inherited();
+        let control = control.inherited(board);
         read_signals();
         work.promoted();
         let mut supervisor = Supervisor::new(work, board, config, worker, standbys, control);
@@ -153,7 +156,9 @@ impl<'a, W: Work> Supervisor<'a, W> {
             ready();
         }
         self.watch();
-        self.tick = self.work.tick().map(|pause| Instant::now() + pause);
+        if self.tick.is_none_or(|at| Instant::now() >= at) {
+            self.tick = self.work.tick().map(|pause| Instant::now() + pause);
+        }
         if let Turn::Ended = self.go_on_stopping() {
             return Ok(Turn::Ended);
         }

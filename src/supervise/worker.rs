@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use nix::unistd::{Pid, getpid};
 
+use crate::Errno;
 use crate::recovery::board::{Board, Cell};
 use crate::sys::clone;
 
@@ -60,10 +61,15 @@ impl Worker {
 
     /// That of an earlier supervisor.
     pub(super) fn inherited(board: Board, finished: u64) -> Worker {
-        if process::is_dead(numbers::WORKER) {
+        if process::is_dead(numbers::WORKER) || board.get(Cell::WorkerPid) == 0 {
             std::thread::sleep(SETTLE);
         }
-        let process = Process::inherited(board.get(Cell::WorkerPid), numbers::WORKER);
+        let pid = board.get(Cell::WorkerPid);
+        if pid == 0 {
+            // Ended on purpose, or born half.
+            return Worker::none();
+        }
+        let process = Process::inherited(pid, numbers::WORKER);
         Worker::Running(Running::new(process, board, finished))
     }
 
@@ -124,8 +130,12 @@ impl Running {
 impl<W: Work> Supervisor<'_, W> {
     /// Starts a worker of the board's generation.
     pub(super) fn spawn_worker(&mut self) {
-        self.board.set(Cell::WorkerPid, 0);
         let finished = self.work.finished();
+        if let Some(spare) = self.standbys.take_spare(self.board) {
+            self.worker = Worker::Running(Running::new(spare, self.board, finished));
+            return;
+        }
+        self.board.set(Cell::WorkerPid, 0);
         self.worker = match clone::share() {
             Ok(clone::Side::Child) => enter(self.work, self.board, self.config, self.pid),
             Ok(clone::Side::Parent(pid)) => {
@@ -281,13 +291,18 @@ impl<W: Work> Supervisor<'_, W> {
     pub(super) fn upgrade(&mut self, client: i32) -> String {
         if let Worker::Running(running) = &self.worker {
             running.process.end();
+            self.board.set(Cell::WorkerPid, 0);
             self.board.add(Cell::Restarts, 1);
             self.board.set(Cell::DeathTime, monotonic());
             self.board.add(Cell::Generation, 1);
             self.worker = Worker::none();
         }
+        // It is of this version.
+        self.standbys.end_spare(self.board);
         tracing::info!("upgrade: the installed program takes the place of this one");
+        self.board.set(Cell::Upgrading, client as u64 + 1);
         let why = self.work.upgrade(Some(client));
+        self.board.set(Cell::Upgrading, 0);
         tracing::error!("upgrade: {why}: the old version goes on");
         self.spawn_worker();
         why
@@ -321,21 +336,41 @@ fn die_of_panics() {
     }));
 }
 
-/// The life of a worker.
+/// The life of a worker that is needed now.
 fn enter<W: Work>(work: &W, board: Board, config: &Config, parent: Pid) -> ! {
     die_of_panics();
-    let code = match process::worker_birth(parent, board, config.core) {
-        Err(errno) => {
-            tracing::error!("worker {} was not born: {}", getpid(), errno.desc());
+    let born = process::worker_birth(parent, board, config.core);
+    live(work, board, born.map_err(not_born).and_then(|()| work.confine()))
+}
+
+/// The life of a worker that may be needed later.
+pub(super) fn enter_spare<W: Work>(work: &W, board: Board, config: &Config, parent: Pid) -> ! {
+    die_of_panics();
+    let born = process::spare_birth(parent, config.core).map_err(not_born);
+    let promoted = born
+        .and_then(|()| work.confine())
+        .map(|()| warm_up())
+        .and_then(|()| process::wait_for_promotion(board).map_err(not_born));
+    live(work, board, promoted)
+}
+
+/// What the first thread of a process takes longer for than the second. (To map the program's code
+/// here as well gains less than it costs: the more is mapped, the longer a death takes.)
+fn warm_up() {
+    let _ = std::thread::Builder::new().spawn(|| {}).map(std::thread::JoinHandle::join);
+}
+
+fn not_born(errno: Errno) -> String {
+    format!("was not born: {}", errno.desc())
+}
+
+fn live<W: Work>(work: &W, board: Board, ready: Result<(), String>) -> ! {
+    let code = match ready {
+        Ok(()) => work.serve(board.get(Cell::Generation)),
+        Err(error) => {
+            tracing::error!("worker {}: {error}", getpid());
             1
         }
-        Ok(()) => match work.confine() {
-            Ok(()) => work.serve(board.get(Cell::Generation)),
-            Err(error) => {
-                tracing::error!("worker {}: {error}", getpid());
-                1
-            }
-        },
     };
     clone::exit_now(code)
 }

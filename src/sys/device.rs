@@ -50,6 +50,17 @@ pub fn writev(device: Fd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
     length(unsafe { libc::writev(device.as_raw_fd(), parts.as_ptr().cast(), count) })
 }
 
+/// Whether `fd` is /dev/fuse, and its mount is there.
+pub fn is_connected(fd: Fd) -> bool {
+    // include/linux/miscdevice.h: the character device 10:229.
+    let is_fuse = super::file::fstatx(fd)
+        .is_ok_and(|stat| (stat.stx_rdev_major, stat.stx_rdev_minor) == (10, 229));
+    let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    // SAFETY: one struct pollfd is passed, and its count is 1.
+    let polled = check(unsafe { libc::poll(&raw mut poll, 1, 0) });
+    is_fuse && polled.is_ok() && poll.revents & libc::POLLERR == 0
+}
+
 /// Whether poll(2) says that there is something to read, within `milliseconds` (-1: for ever).
 pub fn readable(device: Fd, milliseconds: i32) -> Result<bool, Errno> {
     let mut poll = libc::pollfd { fd: device.as_raw_fd(), events: libc::POLLIN, revents: 0 };

@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mlock, mmap};
 
@@ -36,7 +37,10 @@ unsafe impl Sync for Mapping {}
 impl Mapping {
     /// An empty memfd under `reserved` bytes of address space.
     pub fn create(name: &CStr, reserved: usize) -> Result<Mapping, Errno> {
-        let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC)?;
+        let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING)?;
+        // It never gets shorter, whoever has the descriptor: an access past the end is SIGBUS.
+        let seals = SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(seals))?;
         Mapping::attach(Fd::from_owned(fd), reserved)
     }
 
@@ -175,6 +179,7 @@ mod tests {
         buffer.bytes_mut().copy_from_slice(&7_u64.to_ne_bytes());
         assert_eq!(second.words(16, 1).unwrap()[0].load(Ordering::Relaxed), 7);
         assert_eq!(buffer.bytes(), 7_u64.to_ne_bytes());
+        assert_eq!(nix::unistd::ftruncate(first.fd(), 0), Err(Errno::EPERM), "sealed");
         assert_eq!(Mapping::attach(first.fd(), PAGE / 2).unwrap_err(), Errno::EFBIG);
     }
 }

@@ -18,7 +18,7 @@ use std::fmt::Debug;
 use std::io::Write;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -283,4 +283,17 @@ impl Caller {
         });
         ran.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
+}
+
+/// Runs a command to its end, which must come soon.
+pub(crate) fn finish(command: &mut Command) -> Output {
+    command.env_remove("RUST_LOG").stdin(Stdio::null());
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let ended = wait_until(SOON, || child.try_wait().unwrap().is_some());
+    if !ended {
+        child.kill().unwrap();
+    }
+    let output = child.wait_with_output().unwrap();
+    assert!(ended, "{command:?} did not end: {output:?}");
+    output
 }

@@ -9,27 +9,15 @@ mod ways;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
-use common::{DEFAULT, Mount, Place, SOON, USER, wait_until};
+use common::{DEFAULT, Mount, Place, SOON, USER, finish, wait_until};
 
 const FUSEX: &str = env!("CARGO_BIN_EXE_fusex");
 
 /// Runs a command to its end, which must come soon.
 fn run(program: &str, arguments: &[&str]) -> Output {
     finish(Command::new(program).args(arguments))
-}
-
-fn finish(command: &mut Command) -> Output {
-    command.env_remove("RUST_LOG").stdin(Stdio::null());
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let ended = wait_until(SOON, || child.try_wait().unwrap().is_some());
-    if !ended {
-        child.kill().unwrap();
-    }
-    let output = child.wait_with_output().unwrap();
-    assert!(ended, "{command:?} did not end: {output:?}");
-    output
 }
 
 /// `fusex mount` in the background, with what it has to end with.
@@ -67,9 +55,9 @@ fn in_the_background() {
         (&["--no-supervise"][..], 1),
         (&["--no-supervise", "-s"], 1),
         (&["--no-supervise", "-o", "allow_other"], 1),
-        // Supervisor, worker, standby and reserve.
-        (&[], 4),
-        (&["-s"], 4),
+        // Supervisor, worker, spare, standby and reserve.
+        (&[], 5),
+        (&["-s"], 5),
     ] {
         let place = Place::new();
         fs::write(place.source().join("file"), "served").unwrap();

@@ -88,6 +88,11 @@ impl<'a> Killer<'a> {
     /// # Errors
     /// There is no successor of those that were ended before, or they do not end.
     pub(crate) fn kill(&mut self) -> Result<(), String> {
+        self.kill_at(Duration::ZERO)
+    }
+
+    /// The same, when they have lived for `age` at least.
+    fn kill_at(&mut self, age: Duration) -> Result<(), String> {
         let signal = self.random.pick(self.signals);
         let mut found = Vec::new();
         for part in self.victims.parts() {
@@ -102,6 +107,7 @@ impl<'a> Killer<'a> {
             found.extend(one);
         }
         self.last = found.iter().map(|(pid, _)| *pid).collect();
+        std::thread::sleep(age);
         // The first signal to all before anybody is waited for: they are to die together.
         found.iter().for_each(|(_, process)| send(process, signal));
         for (pid, process) in &found {
@@ -120,17 +126,16 @@ impl<'a> Killer<'a> {
         Ok(())
     }
 
-    /// Ends them until `stop`, given the count, is true; 1 to `pause` ms lie between.
+    /// Ends them until `stop`, given the count, is true, each at an age of up to `pause` ms. The
+    /// age is counted from where it is seen, so that on a slow machine too some come to serve.
     pub(crate) fn kill_until(
         &mut self,
         pause: usize,
         stop: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
         while !stop(self.count) {
-            std::thread::sleep(Duration::from_micros(
-                1000 + self.random.below(pause * 1000) as u64,
-            ));
-            self.kill()?;
+            let age = Duration::from_micros(self.random.below(pause * 1000) as u64);
+            self.kill_at(age)?;
         }
         Ok(())
     }

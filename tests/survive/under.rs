@@ -27,7 +27,7 @@ const TIME: Duration = Duration::from_secs(3);
 /// Descriptors that more threads may have than there were at the start.
 const MORE: usize = 16;
 
-/// Runs the program until there were `least` ends; 1 to `pause` ms between two of them.
+/// Runs the program until there were `least` ends, each at an age of up to `pause` ms.
 fn finds_nothing(mode: Mode, victims: Victims, pause: usize, least: u64) {
     let mut mount = Mount::new(mode);
     if victims != Victims::Worker {

@@ -11,7 +11,8 @@
 use std::sync::atomic::Ordering;
 
 use super::Passthrough;
-use super::nodes::{Node, Nodes, Place, is_directory};
+use super::nodes::{Node, Nodes, is_directory};
+use super::record::Place;
 use crate::sys::file;
 
 /// Descriptors given up at once.

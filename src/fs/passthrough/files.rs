@@ -6,7 +6,7 @@
 use nix::fcntl::{FcntlArg, fcntl};
 
 use super::Passthrough;
-use super::nodes::Backing;
+use super::record::Backing;
 use crate::Errno;
 use crate::fs::{Context, IoctlReply, Result};
 use crate::recovery::journal;

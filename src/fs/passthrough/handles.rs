@@ -13,7 +13,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::locals::Locals;
-use super::nodes::{Backing, Node};
+use super::nodes::Node;
+use super::record::Backing;
 use super::{Cache, Passthrough};
 use crate::Errno;
 use crate::recovery::arena::{Arena, ArenaError};

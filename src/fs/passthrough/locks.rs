@@ -62,13 +62,13 @@ impl Locks {
         }
     }
 
-    /// Takeover: whether record `index` holds `fd`.
     /// Stored: takes every lock again, on files that `open` opens anew. A lock that somebody else
     /// has taken meanwhile is lost.
     pub(super) fn revive(&self, open: impl Fn(NodeId) -> Option<OpFd>) {
         self.notes.revive(open);
     }
 
+    /// Takeover: whether record `index` holds `fd`.
     pub(super) fn holds(&self, index: u32, fd: Fd) -> bool {
         self.notes.holds(index, fd)
     }

@@ -15,7 +15,7 @@
 //!
 //! | file | what |
 //! | --- | --- |
-//! | `nodes`, `budget` | node ids: which inode, how it is reached, how often the kernel knows it |
+//! | `nodes`, `record`, `budget` | node ids: which inode, how it is reached, how often the kernel knows it |
 //! | `mounts` | the mounts that the tree spans |
 //! | `locals` | what a worker knows for itself of a record in the arena |
 //! | `handles` | open files and directories, passthrough registrations |
@@ -40,6 +40,7 @@ mod locks;
 mod mounts;
 mod names;
 mod nodes;
+mod record;
 mod recover;
 mod revive;
 mod xattrs;

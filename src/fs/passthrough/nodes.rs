@@ -17,11 +17,9 @@
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use xxhash_rust::xxh3::xxh3_64;
-use zerocopy::{FromBytes, FromZeros, Immutable, IntoBytes, KnownLayout};
-
 use super::locals::Locals;
 use super::mounts::Mounts;
+use super::record::{Backing, NONE, Place, ROOT_LOOKUPS, Record, hash};
 use super::{Config, StartError};
 use crate::Errno;
 use crate::recovery::arena::Arena;
@@ -37,104 +35,8 @@ use crate::wire::{Attr, NodeId, Timestamp};
 /// Nodes at the most.
 pub(super) const CAPACITY: u32 = 16 << 20;
 const SHARDS: usize = 64;
-/// The root's lookup count, which nobody takes back.
-const ROOT_LOOKUPS: u64 = 1 << 40;
 /// Bits of an inode number left as they are on the source's own file system.
 const DEVICE_SHIFT: u32 = 48;
-/// The longest file handle that a node keeps, in bytes; an inode with a longer one keeps its
-/// descriptor. ext4 needs 8, XFS 12, btrfs 20, overlayfs some 30.
-const HANDLE_MAX: usize = 40;
-/// No descriptor.
-const NONE: i32 = -1;
-/// The kernel may trust attributes that it was given.
-const TRUSTED: u32 = 1;
-
-/// How an inode is reached.
-pub(super) enum Place {
-    Kept(Fd),
-    Handle { handle: Handle, mount: Fd },
-    Nowhere,
-}
-
-/// Whether and how the file's data goes straight to the lower file.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(super) enum Backing {
-    /// Not tried since the last close.
-    None,
-    /// Registered under this id.
-    Id(i32),
-    /// Not possible: data is served until the last close, as the kernel allows one way at a time.
-    Served,
-}
-
-/// One node, as the arena has it.
-#[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
-pub(super) struct Record {
-    ino: u64,
-    /// How many lookups the kernel has to forget.
-    nlookup: u64,
-    /// Its mount's number, see `mounts`.
-    mount: u32,
-    fd: i32,
-    /// 0: none, -1: served, else the id.
-    backing: i32,
-    flags: u32,
-    handle_kind: i32,
-    handle_length: u32,
-    handle: [u8; HANDLE_MAX],
-}
-
-impl Record {
-    pub(super) fn is_root(&self) -> bool {
-        self.nlookup >= ROOT_LOOKUPS
-    }
-
-    pub(super) fn backing(&self) -> Backing {
-        match self.backing {
-            0 => Backing::None,
-            -1 => Backing::Served,
-            id => Backing::Id(id),
-        }
-    }
-
-    pub(super) fn set_backing(&mut self, backing: Backing) {
-        self.backing = match backing {
-            Backing::None => 0,
-            Backing::Served => -1,
-            Backing::Id(id) => id,
-        };
-    }
-
-    pub(super) fn attrs_trusted(&self) -> bool {
-        self.flags & TRUSTED != 0
-    }
-
-    pub(super) fn set_attrs_trusted(&mut self, trusted: bool) {
-        self.flags = if trusted { self.flags | TRUSTED } else { self.flags & !TRUSTED };
-    }
-
-    fn set_handle(&mut self, handle: &Handle) -> bool {
-        let Some(room) = self.handle.get_mut(..handle.bytes().len()) else { return false };
-        room.copy_from_slice(handle.bytes());
-        (self.handle_kind, self.handle_length) = (handle.kind(), handle.bytes().len() as u32);
-        true
-    }
-
-    fn handle(&self) -> Option<Handle> {
-        let bytes = self.handle.get(..self.handle_length as usize)?;
-        (!bytes.is_empty()).then(|| Handle::new(self.handle_kind, bytes))
-    }
-
-    fn hash(&self) -> u64 {
-        hash(self.mount, self.ino)
-    }
-}
-
-fn hash(mount: u32, ino: u64) -> u64 {
-    xxh3_64([ino, u64::from(mount)].as_bytes())
-}
-
 /// What the worker knows of a node for itself.
 #[derive(Default)]
 pub(super) struct Local {
@@ -255,13 +157,7 @@ impl Nodes {
         self.fds.begin(root, Kind::Own, 0)?;
         self.fds.keep(root, Kind::Own, 0);
         let mount = self.mounts.number(stat).ok_or(Errno::ENFILE)?;
-        let record = Record {
-            ino: stat.stx_ino,
-            nlookup: ROOT_LOOKUPS,
-            mount,
-            fd: root.number(),
-            ..Record::new_zeroed()
-        };
+        let record = Record::new(mount, stat.stx_ino, ROOT_LOOKUPS, root.number());
         if self.table.put(NodeId::ROOT.0, &record) {
             if let Some(old) = old.filter(|old| *old != root && old.number() >= FIRST) {
                 self.fds.close_if(old, Kind::Own, 0);
@@ -376,8 +272,7 @@ impl Nodes {
     ) -> Result<(NodeId, T), Errno> {
         let reserved = self.table.reserve().ok_or(Errno::ENFILE)?;
         let (id, index) = (reserved.id(), reserved.id() as u32);
-        let mut record =
-            Record { ino: stat.stx_ino, nlookup: 1, mount, fd: NONE, ..Record::new_zeroed() };
+        let mut record = Record::new(mount, stat.stx_ino, 1, NONE);
         let may_keep = self.may_keep(is_directory(stat));
         let has_handle = (self.durable || !may_keep) && self.by_handle(fd.get(), stat, &mut record);
         let kept = may_keep || !has_handle;
