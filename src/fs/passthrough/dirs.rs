@@ -5,6 +5,7 @@
 //! is as stable under changes as it is there.
 
 use super::Passthrough;
+use super::handles::NOWHERE;
 use crate::Errno;
 use crate::fs::Result;
 use crate::sys::{Fd, dir, file};
@@ -86,11 +87,14 @@ impl Passthrough {
     ) -> Result<()> {
         let mut buf = [0; ROOM];
         self.handles.with_position(fh, |fd, position| {
+            if *position == NOWHERE {
+                start_over(fd, &mut buf[..dir::LONGEST])?;
+            }
             if *position != offset {
                 file::lseek(fd, offset, libc::SEEK_SET as u32)?;
             }
             // Wherever a failure leaves it.
-            *position = u64::MAX;
+            *position = NOWHERE;
             let length = dir::getdents(fd, &mut buf[..room])?;
             let mut reached = offset;
             for entry in dir::entries(&buf[..length]) {
@@ -109,6 +113,16 @@ impl Passthrough {
             Ok(())
         })?
     }
+}
+
+/// Makes the lower directory forget where it stands. An ext4 directory (Linux 6.18) from whose
+/// reading somebody was killed may believe at that offset to be further on, and leave out a name;
+/// a whole call elsewhere puts that right.
+fn start_over(fd: Fd, buf: &mut [u8]) -> Result<()> {
+    file::lseek(fd, 0, libc::SEEK_SET as u32)?;
+    // A directory that was removed says so again where it matters.
+    let _ = dir::getdents(fd, buf);
+    Ok(())
 }
 
 /// How much to read for an answer of `size` bytes: what surely fits, and one entry at the least.

@@ -32,7 +32,7 @@ const LOST: i32 = -1;
 const WRITABLE: u32 = 1;
 const DIRECTORY: u32 = 2;
 /// A place in a directory that nobody asks for: the lower directory stands somewhere else.
-const NOWHERE: u64 = u64::MAX;
+pub(super) const NOWHERE: u64 = u64::MAX;
 
 /// One open file or directory.
 #[derive(Clone, Copy, Debug, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -93,7 +93,7 @@ impl Handles {
         }
         let fd = fd.keep();
         if let Some(position) = self.positions.at(index) {
-            *position.lock().unwrap() = None;
+            *position.lock().unwrap() = Some(0);
         }
         let opened = journal::announce(Change::Open, id, 0, 0);
         self.table.publish(reserved, &Open::new(node, fd, kind, flags));
