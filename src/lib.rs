@@ -24,6 +24,7 @@
 //! | [`fs`] | the [`fs::Filesystem`] trait; passthrough, mem |
 //! | [`recovery`] | request slots (the arena and the journal join them) |
 //! | [`cli`], [`commands`] | the command line and what each subcommand does |
+//! | [`crash`] | crash tests: kill points, workload with oracle, verdict |
 //! | [`doctor`] | what a machine can do |
 //! | [`exit`] | exit codes |
 //! | [`sys`] | system calls: the only place with `unsafe` |
@@ -31,6 +32,7 @@
 pub mod channel;
 pub mod cli;
 pub mod commands;
+pub mod crash;
 pub mod doctor;
 pub mod exit;
 pub mod fs;

@@ -23,6 +23,7 @@ use zerocopy::IntoBytes;
 
 use super::arena::{Arena, ArenaError};
 use super::board::{Board, Cell};
+use super::points::{self, Point};
 use super::table::{Record, Table};
 
 /// Changes that one commit may have.
@@ -72,6 +73,7 @@ impl Change {
                 }
             }
         }
+        points::reach(Point::HalfApplied);
     }
 
     /// Table (8 bits), whether there is a value, its length in words; the id; the value.
@@ -116,7 +118,9 @@ impl Log {
         let mut text = vec![request, result];
         changes.iter().for_each(|change| change.encode(&mut text));
         self.write(&text);
+        points::reach(Point::Committing);
         self.set_state(COMMITTED, text.len());
+        points::reach(Point::Committed);
     }
 
     /// All of a commit but the store that makes it one.

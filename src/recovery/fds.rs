@@ -14,6 +14,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::board::{Board, Cell};
+use super::points::{self, Point};
 use super::sealed::{sealed, unsealed};
 use crate::Errno;
 use crate::sys::Fd;
@@ -100,6 +101,7 @@ impl Fds {
         let slot = self.slot(fd).ok_or(Errno::EMFILE)?;
         self.note_highest(fd.number() as u64);
         slot.store(mark(kind, index, true), Ordering::Release);
+        points::reach(Point::FdBegun);
         Ok(())
     }
 

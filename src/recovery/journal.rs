@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
 
+use super::points::{self, Point, Protection};
 use super::sealed::{sealed, unsealed};
 use crate::sys::Fd;
 
@@ -183,6 +184,9 @@ impl Journal {
 
     /// How much of the request is finished: see [`Effect::progress`].
     pub fn progress(self) -> u64 {
+        if points::is_off(Protection::Progress) {
+            return 0;
+        }
         self.get(PROGRESS)
     }
 
@@ -196,9 +200,17 @@ impl Journal {
         &self.0[LISTED]
     }
 
-    /// A worker sets about the request, for the first time or once more.
-    pub fn carry_out(self) {
-        self.set(CARRIED_OUT, 1);
+    /// A worker sets about the request, for the first time or once more. Opcode and caller are as
+    /// in its header.
+    pub fn carry_out(self, opcode: u32, pid: u32) {
+        // A process id has 22 bits at the most, an opcode 13.
+        self.set(CARRIED_OUT, 1 | u64::from(opcode) << 1 | u64::from(pid) << 33);
+    }
+
+    /// Opcode and caller of the request that is carried out.
+    pub fn carried_out(self) -> Option<(u32, i32)> {
+        let word = self.get(CARRIED_OUT);
+        (word != 0).then_some(((word >> 1) as u32, (word >> 33) as i32))
     }
 
     /// Whether the dead worker had set about it; the next one has not.
@@ -238,10 +250,15 @@ impl Journal {
 
     /// Notes the state before the change that is about to be made.
     pub fn intend(self, state: &[u64]) {
+        points::reach(Point::Intending);
+        if points::is_off(Protection::Journal) {
+            return;
+        }
         for (word, value) in self.0[INTENT_AT..INTENT_AT + INTENT].iter().zip(state) {
             word.store(*value, Ordering::Relaxed);
         }
         self.set(INTENDED, 1);
+        points::reach(Point::Intended);
     }
 
     /// The state before; `None` when the change was not about to be made yet.
@@ -271,6 +288,7 @@ impl Journal {
         words[3].store(effect.amount, Ordering::Relaxed);
         let head = u64::from(effect.progress) << 8 | effect.change as u64;
         words[0].store(head, Ordering::Release);
+        points::reach(Point::Announced);
         place
     }
 
@@ -323,6 +341,9 @@ impl Journal {
 
     /// Stores the reply, whose parts are `parts`; false when it is too long to be stored.
     pub fn done(self, parts: &[&[u8]]) -> bool {
+        if points::is_off(Protection::Journal) {
+            return true;
+        }
         let length: usize = parts.iter().map(|part| part.len()).sum();
         if length > REPLY_MAX {
             return false;

@@ -10,6 +10,7 @@
 //! | `slot`, `journal` | one thread's request, and how far it has come |
 //! | `decide` | whether a request that was not answered has happened |
 //! | `fault` | which request brought a worker down |
+//! | `points` | named places to be killed at, for `fusex crash-test` |
 //! | `sealed` | numbers that damage is seen in |
 //! | `kernel_bugs` | kernels whose part in this is faulty |
 //!
@@ -25,6 +26,7 @@ pub mod fds;
 pub mod index;
 pub mod journal;
 pub mod kernel_bugs;
+pub mod points;
 mod sealed;
 pub mod slot;
 pub mod table;

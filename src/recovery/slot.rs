@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::arena::{Arena, ArenaError, Buffers};
 use super::journal::{self, Journal};
+use super::points::{self, Point, Protection};
 use crate::Errno;
 use crate::sys::memory::{PAGE, SharedBuffer};
 use crate::sys::{Fd, file};
@@ -21,6 +22,9 @@ const XATTR_MAX: usize = 64 << 10;
 /// Where the length and the unique id stand in fuse_in_header.
 const LENGTH: std::ops::Range<usize> = 0..4;
 const UNIQUE: std::ops::Range<usize> = 8..16;
+/// Opcode and caller.
+const OPCODE: std::ops::Range<usize> = 4..8;
+const PID: std::ops::Range<usize> = 32..36;
 
 /// All slots of an arena.
 #[derive(Debug)]
@@ -90,6 +94,9 @@ impl Slots {
 
     /// Touches and locks the memory of slot `index`, so that it is there when a thread needs it.
     pub fn reserve_memory(&self, index: usize) {
+        if points::is_off(Protection::Prefault) {
+            return;
+        }
         if let Some(mut request) = self.buffers.part(index, 0, HEAD + self.room) {
             request.fault_in();
         }
@@ -131,7 +138,9 @@ impl Slot {
 
     /// Before the first read: see [`SharedBuffer::fault_in`].
     pub fn fault_in(&mut self) {
-        self.request.fault_in();
+        if !points::is_off(Protection::Prefault) {
+            self.request.fault_in();
+        }
     }
 
     /// Waits for the next request on `device`; returns its length.
@@ -141,13 +150,24 @@ impl Slot {
         self.clear();
         self.journal.reset();
         let length = file::read(device, self.request.bytes_mut())?;
+        points::reach_with(Point::Read, || self.asked());
         self.journal.begin();
+        points::reach_with(Point::Begun, || self.asked());
         Ok(length)
+    }
+
+    /// Opcode and caller of the request, as its header says.
+    pub fn asked(&self) -> (u32, i32) {
+        let word = |range: std::ops::Range<usize>| {
+            u32::from_ne_bytes(self.request.bytes()[range].try_into().unwrap_or_default())
+        };
+        (word(OPCODE), word(PID) as i32)
     }
 
     /// Marks the request as finished.
     pub fn clear(&mut self) {
         self.request.bytes_mut()[UNIQUE].fill(0);
+        points::reach(Point::HalfCleared);
         if self.journal.started().is_some() {
             self.journal.end();
         }

@@ -25,6 +25,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::arena::{Arena, ArenaError};
 use super::board::{Board, Cell};
+use super::points::{self, Point};
 use super::sealed::{sealed, unsealed};
 
 /// What a table can hold: plain data, a multiple of 8 bytes long.
@@ -229,7 +230,9 @@ impl<T: Record> Table<T> {
             word.store(u64::from_ne_bytes(bytes.try_into().unwrap_or_default()), Ordering::Relaxed);
         }
         copy[0].store(check(index, state, bytes), Ordering::Relaxed);
+        points::reach(Point::HalfRecord);
         record[0].store(state, Ordering::Release);
+        points::reach(Point::Published);
     }
 
     /// The state word of a live record. It differs behind each change, and behind the removal.

@@ -15,6 +15,7 @@ use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::{Context, Filesystem, Result};
 use crate::recovery::journal::Journal;
+use crate::recovery::points::{self, Point};
 use crate::wire::abi::{
     fuse_bmap_out, fuse_copy_file_range_out, fuse_getxattr_out, fuse_ioctl_out, fuse_lseek_out,
     fuse_poll_out, fuse_write_out,
@@ -51,19 +52,24 @@ pub(super) fn dispatch<F: Filesystem>(
         to.send(Err(Errno::EACCES));
         return;
     }
+    points::reach(Point::Dispatched);
     match &request.operation {
         Operation::Lookup(op) => to.entry(fs, fs.lookup(cx, node, op)),
         Operation::Forget(op) => {
             if journal.progress() == 0 {
                 fs.forget(node, op.nlookup);
+                points::reach(Point::Forgotten);
                 journal.set_progress(1);
+                points::reach(Point::ForgetNoted);
             }
         }
         Operation::BatchForget(op) => {
             let rest = op.iter().zip(1..).skip(journal.progress() as usize);
             for ((node, nlookup), count) in rest {
                 fs.forget(node, nlookup);
+                points::reach(Point::Forgotten);
                 journal.set_progress(count);
+                points::reach(Point::ForgetNoted);
             }
         }
         Operation::Getattr(op) => to.attr(fs.getattr(cx, node, op)),

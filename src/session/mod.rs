@@ -37,6 +37,7 @@ use crate::fs::Filesystem;
 use crate::recovery::arena::{Arena, ArenaError, Origin};
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{Fds, Kind};
+use crate::recovery::points::{self, Point};
 use crate::recovery::slot::{Slot, Slots};
 use crate::recovery::{fault, journal};
 use crate::sys::{Fd, device, process};
@@ -222,6 +223,7 @@ impl<F: Filesystem> Session<F> {
         process::install_wake_handler()
             .map_err(|errno| SessionError::Device { what: "signal handler for", errno })?;
         fs.started(connection);
+        points::install(arena)?;
         let shared = Shared {
             fs,
             connection,
@@ -363,7 +365,8 @@ impl Server {
     /// Answers the request in the slot.
     fn handle<F: Filesystem>(&mut self, shared: &Arc<Shared<F>>) {
         let journal = self.slot.journal();
-        journal.carry_out();
+        let (opcode, pid) = self.slot.asked();
+        journal.carry_out(opcode, pid as u32);
         let (bytes, data) = self.slot.parts(self.length);
         match decode::decode(bytes, &shared.negotiated.protocol) {
             Ok(request) => {
@@ -375,7 +378,9 @@ impl Server {
             }
             Err(error) => undecodable(shared, self.connection, &error),
         }
+        points::reach(Point::Clearing);
         self.slot.clear();
+        points::reach(Point::Cleared);
     }
 }
 

@@ -12,6 +12,7 @@ use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::{Answer, Filesystem, Result};
 use crate::recovery::journal::Journal;
+use crate::recovery::points::{self, Point};
 use crate::wire::abi::fuse_write_out;
 use crate::wire::decode::Operation;
 use crate::wire::flags::ReleaseFlags;
@@ -71,17 +72,21 @@ impl Responder {
 
     /// Sends the answer; false when nobody waited for it.
     pub(super) fn send(self, result: Result<&[IoSlice<'_>]>) -> bool {
+        points::reach(Point::Finished);
         if let Some(journal) = self.journal {
             self.store(journal, &result);
+            points::reach(Point::Done);
         }
         let sent = match result {
             Ok(payload) => self.connection.reply(self.unique, payload),
             Err(error) => self.connection.reply_error(self.unique, error),
         };
+        points::reach(Point::Replied);
         match sent {
             Ok(()) => {
                 if let Some(journal) = self.journal {
                     journal.sent();
+                    points::reach(Point::Sent);
                 }
                 true
             }

@@ -32,6 +32,7 @@ use crate::recovery::board::Cell;
 use crate::recovery::fault;
 use crate::recovery::fds::Kind;
 use crate::recovery::journal::{self, Change, EFFECTS, Journal, Phase};
+use crate::recovery::points::{self, Point, Protection};
 use crate::recovery::slot::Slot;
 use crate::wire::decode::{self, Operation, Request};
 use crate::wire::{Opcode, plus_nodes};
@@ -57,13 +58,17 @@ impl<F: Filesystem> Session<F> {
     pub fn take_over(&self, config: TakeoverConfig) {
         let shared = &self.shared;
         fault::install();
+        points::reach(Point::Born);
         shared.mend_devices();
+        points::reach(Point::DevicesMended);
         let mounted = shared.connection.device();
         let kept = shared.fds.reclaim(|kind, index, fd| match kind {
             Kind::Device => shared.journal(index).is_some_and(|j| j.device() == Some(fd)),
             _ => fd == mounted || shared.fs.holds(kind, index, fd),
         });
+        points::reach(Point::Reclaimed);
         shared.fs.takeover(&kept);
+        points::reach(Point::Rebuilt);
         shared.fs.thread_started();
         let waiting = shared.waiting.remember();
         let mut slots: Vec<Slot> =
@@ -75,13 +80,18 @@ impl<F: Filesystem> Session<F> {
                 slot.journal().end();
             }
         }
-        slots.retain(|slot| slot.left().is_some());
+        slots.retain(|slot| slot.left().is_some() && !points::is_off(Protection::Slots));
         slots.iter().for_each(|slot| shared.weigh(slot.journal()));
+        points::reach(Point::Weighed);
         slots.iter().for_each(|slot| shared.settle(slot.journal()));
+        points::reach(Point::Settled);
         condemn(&slots);
+        points::reach(Point::Condemned);
         // First what has happened: what is carried out now may leave less to be seen of it.
         slots.iter_mut().for_each(|slot| shared.recall(slot, config.max_deaths));
+        points::reach(Point::Recalled);
         slots.iter_mut().for_each(|slot| shared.finish(slot));
+        points::reach(Point::CarriedOut);
         journal::attach(None);
         fault::acquit();
         let deferred = slots.iter().filter(|slot| slot.left().is_some()).count();
@@ -89,8 +99,10 @@ impl<F: Filesystem> Session<F> {
         drop(slots);
         shared.slots.give_all_back();
         waiting.into_iter().for_each(|parked| waiting::start(shared, parked));
+        points::reach(Point::Waiting);
         if config.resend && deferred == 0 {
             shared.resend();
+            points::reach(Point::Resent);
         }
     }
 }
@@ -237,7 +249,7 @@ impl<F: Filesystem> Shared<F> {
         let refused = dispatch::is_refused(self.config.only_user, &cx, &request.operation);
         // Nothing was done yet where it has not begun.
         let began = journal.realtime().filter(|_| changes && !refused)?;
-        journal.carry_out();
+        journal.carry_out(request.header.opcode, request.header.pid);
         let unfinished = Unfinished {
             cx,
             node: request.header.node,
@@ -264,7 +276,7 @@ impl<F: Filesystem> Shared<F> {
         if opcode(&request).is_some_and(may_be_late) {
             return;
         }
-        journal.carry_out();
+        journal.carry_out(request.header.opcode, request.header.pid);
         dispatch::dispatch(self, &request, dispatch::Place { connection, journal, data });
         slot.clear();
     }

@@ -20,6 +20,7 @@ use super::notify;
 use super::protocol::{Answer, line};
 use crate::recovery::arena::Origin;
 use crate::recovery::fds::{FIRST, Fds};
+use crate::recovery::points::{self, Point};
 use crate::sys::Fd;
 
 /// Where the new program finds what it is given: one JSON object.
@@ -101,6 +102,7 @@ impl Handover {
         let Ok(path) = CString::new(name) else { return "/proc/self/exe: has a NUL".into() };
         keep_over_exec(fds, FdFlag::empty());
         alarm::set(LIMIT);
+        points::reach(Point::Executing);
         let failed = nix::unistd::execve(&path, &arguments, &environment).err();
         alarm::cancel();
         keep_over_exec(fds, FdFlag::FD_CLOEXEC);

@@ -16,6 +16,7 @@ use crate::mount::{self, MountError};
 use crate::recovery::arena::{Arena, Origin};
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{FIRST, Fds};
+use crate::recovery::points::{self, Point};
 use crate::session::{Session, TakeoverConfig};
 use crate::sys::{Fd, device};
 
@@ -90,6 +91,7 @@ impl<F: Filesystem> Service<F> {
             let pause = monotonic().saturating_sub(Duration::from_nanos(died));
             self.board.set(Cell::LastTakeover, pause.as_nanos() as u64);
         }
+        points::reach(Point::Ready);
         self.board.set(Cell::ReadyGeneration, generation + 1);
     }
 }

@@ -19,6 +19,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::Errno;
 use crate::recovery::board::{Board, Cell};
+use crate::recovery::points::{self, Point};
 use crate::sys::{Fd, clone};
 
 use super::process::{self, Process};
@@ -255,10 +256,13 @@ pub(super) fn sleep(role: Role) {
 
 /// Makes this process the supervisor; returns the standbys that it finds.
 pub(super) fn promote(role: Role, board: Board) -> Standbys {
+    points::reach(Point::Promoting);
     numbers::copy(role.pidfd(), numbers::SUPERVISOR);
+    points::reach(Point::Numbered);
     let old = board.get(Cell::SupervisorPid);
     board.set(Cell::SupervisorPid, getpid().as_raw() as u64);
     board.add(Cell::SupervisorDeaths, 1);
+    points::reach(Point::Promoted);
     // A name is a help for people.
     let _ = prctl::set_name(c"fusex");
     let mut standbys = Standbys::default();

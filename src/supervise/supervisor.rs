@@ -14,6 +14,7 @@ use nix::unistd::{Pid, alarm, getpid};
 
 use crate::Errno;
 use crate::recovery::board::{Board, Cell};
+use crate::recovery::points::{self, Point};
 use crate::sys::{Fd, clone};
 
 use super::control::Control;
@@ -58,6 +59,7 @@ impl<'a, W: Work> Supervisor<'a, W> {
     ) -> Result<Supervisor<'a, W>, SuperviseError> {
         let system = |what| move |errno| SuperviseError::System { what, errno };
         if config.resumed {
+            points::reach(Point::Attached);
             // From here on this version is responsible; the old one could take over until now.
             alarm::cancel();
             board.set(Cell::Upgrading, 0);
@@ -79,6 +81,9 @@ impl<'a, W: Work> Supervisor<'a, W> {
         numbers::put(own, numbers::SUPERVISOR).map_err(system("dup3(2)"))?;
         board.set(Cell::SupervisorPid, getpid().as_raw() as u64);
         let control = Control::listen(config);
+        if config.resumed {
+            points::reach(Point::Responsible);
+        }
         Ok(Supervisor::new(work, board, config, Worker::none(), Standbys::default(), control))
     }
 
@@ -128,7 +133,9 @@ impl<'a, W: Work> Supervisor<'a, W> {
         let Supervisor { work, board, config, control, .. } = self;
         let standbys = standby::promote(role, board);
         let worker = Worker::inherited(board, work.finished());
+        points::reach(Point::Inherited);
         let control = control.inherited(board);
+        points::reach(Point::Listening);
         read_signals();
         work.promoted();
         let mut supervisor = Supervisor::new(work, board, config, worker, standbys, control);

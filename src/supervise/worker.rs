@@ -10,6 +10,7 @@ use nix::unistd::{Pid, getpid};
 
 use crate::Errno;
 use crate::recovery::board::{Board, Cell};
+use crate::recovery::points::{self, Point};
 use crate::sys::clone;
 
 use super::backoff::{self, Life};
@@ -174,8 +175,10 @@ impl<W: Work> Supervisor<'_, W> {
             old.process.reap();
             return Ok(Turn::Ended);
         }
+        points::reach(Point::DeathSeen);
         board.set(Cell::DeathTime, monotonic());
         board.add(Cell::Generation, 1);
+        points::reach(Point::DeathNoted);
         if old.process.pidfd.is_some() {
             numbers::copy(numbers::WORKER, numbers::DEAD_WORKER);
         }
@@ -195,7 +198,9 @@ impl<W: Work> Supervisor<'_, W> {
             Some(delay) => self.worker = Worker::Waiting { until: Instant::now() + delay },
             None => board.set(Cell::WorkerPid, 0),
         }
+        points::reach(Point::Replaced);
         self.record_death(&old, reason);
+        points::reach(Point::Recorded);
         match delay {
             Some(_) => Ok(Turn::Again),
             None => Err(self.give_up(failures)),
@@ -289,6 +294,7 @@ impl<W: Work> Supervisor<'_, W> {
     /// Ends the worker and puts the installed program in this one's place. Returns only when that
     /// fails, with the reason; there is a worker again then.
     pub(super) fn upgrade(&mut self, client: i32) -> String {
+        points::reach(Point::Upgrading);
         if let Worker::Running(running) = &self.worker {
             running.process.end();
             self.board.set(Cell::WorkerPid, 0);
@@ -297,6 +303,7 @@ impl<W: Work> Supervisor<'_, W> {
             self.board.add(Cell::Generation, 1);
             self.worker = Worker::none();
         }
+        points::reach(Point::WorkerEnded);
         // It is of this version.
         self.standbys.end_spare(self.board);
         tracing::info!("upgrade: the installed program takes the place of this one");

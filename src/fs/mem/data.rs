@@ -11,6 +11,7 @@
 use super::space::Space;
 use crate::Errno;
 use crate::fs::Result;
+use crate::recovery::points::{self, Point};
 use crate::sys::{Fd, file};
 
 /// Bytes a page.
@@ -99,6 +100,7 @@ impl Data {
 
     /// Behind a change for which `charged` pages were charged: settles what it took.
     fn settle(&mut self, space: &Space, charged: u64) {
+        points::reach(Point::Called);
         let before = self.pages + charged;
         self.measure();
         space.bytes().release(before.saturating_sub(self.pages) * PAGE);

@@ -5,6 +5,7 @@ use super::dir::{DOT, DOT_DOT, Target};
 use super::tree::Tree;
 use crate::Errno;
 use crate::fs::Result;
+use crate::recovery::points::{self, Point};
 use crate::wire::{Attr, DirBuffer, NodeId};
 
 impl Mem {
@@ -46,7 +47,9 @@ impl Mem {
         // A dot, or what cannot be looked up: number and type alone.
         let bare = || self.entry_of(0, Attr { ino: target.node, ..Attr::default() });
         let entry = counted.unwrap_or_else(bare);
+        points::reach(Point::Listing);
         let pushed = out.push_plus(&entry, cookie, target.dirent_type(), name);
+        points::reach(Point::Listed);
         if counted.is_some() && !pushed {
             // It has a name, so that it is not freed by this.
             tree.uncount(id, 1);

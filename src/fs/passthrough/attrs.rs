@@ -7,6 +7,7 @@ use super::nodes::{Node, NodeFd};
 use crate::Errno;
 use crate::fs::{Context, Result};
 use crate::recovery::journal;
+use crate::recovery::points::called;
 use crate::sys::file::Statx;
 use crate::sys::{Fd, creds, file, xattr};
 use crate::wire::flags::SetattrValid;
@@ -74,16 +75,16 @@ impl Passthrough {
             journal::intend(&[]);
         }
         if let Some(mode) = op.mode {
-            file::chmod(fd, mode & 0o7777)?;
+            called(file::chmod(fd, mode & 0o7777))?;
         }
         if op.uid.is_some() || op.gid.is_some() {
-            file::chown(fd, op.uid, op.gid)?;
+            called(file::chown(fd, op.uid, op.gid))?;
         }
         if let Some(size) = op.size {
             self.truncate(fd, op, size)?;
         }
         if op.atime.is_some() || op.mtime.is_some() {
-            file::utimens(fd, &[timespec(op.atime), timespec(op.mtime)])?;
+            called(file::utimens(fd, &[timespec(op.atime), timespec(op.mtime)]))?;
         }
         if changes_nothing(op.valid) {
             self.clear_privileges(cx, id, fd, op.valid)?;
@@ -106,7 +107,7 @@ impl Passthrough {
             self.nodes.lock(id)?.local.writers > 0 && !valid.contains(SetattrValid::FATTR_CTIME);
         if writes && cx.uid == 0 {
             // Root's writes leave the bits; capabilities go with every write.
-            return match xattr::remove(inode, c"security.capability") {
+            return match called(xattr::remove(inode, c"security.capability")) {
                 Err(Errno::ENODATA | Errno::EOPNOTSUPP) => Ok(()),
                 result => result,
             };
@@ -121,13 +122,13 @@ impl Passthrough {
             }
         }
         // A chown that changes no id has the same effect below.
-        file::chown(inode, None, None)
+        called(file::chown(inode, None, None))
     }
 
     fn truncate(&self, inode: Fd, op: &ops::Setattr, size: u64) -> Result<()> {
         let open = op.fh.and_then(|fh| self.handles.fd(fh).ok());
         let truncate = || match open {
-            Some(fd) => match file::ftruncate(fd, size) {
+            Some(fd) => match called(file::ftruncate(fd, size)) {
                 // Open for reading only: ftruncate of a file that another open may write.
                 Err(Errno::EINVAL | Errno::EBADF) => truncate_inode(inode, size),
                 result => result,
@@ -158,7 +159,7 @@ impl Passthrough {
 
 fn truncate_inode(inode: Fd, size: u64) -> Result<()> {
     let fd = file::reopen(inode, libc::O_WRONLY | libc::O_NONBLOCK)?;
-    file::ftruncate(fd.get(), size)
+    called(file::ftruncate(fd.get(), size))
 }
 
 /// Whether none of the fields is set that say what to change; a change time alone is the

@@ -8,6 +8,7 @@ use super::Passthrough;
 use super::handles::NOWHERE;
 use crate::Errno;
 use crate::fs::Result;
+use crate::recovery::points::{self, Point};
 use crate::sys::{Fd, dir, file};
 use crate::wire::{DirBuffer, Entry, FileHandle, NodeId, Opened};
 
@@ -63,7 +64,9 @@ impl Passthrough {
                 unknown.attr.ino = self.nodes.number(device, entry.ino);
                 unknown
             });
+            points::reach(Point::Listing);
             let pushed = out.push_plus(&found, entry.next, entry.kind, name);
+            points::reach(Point::Listed);
             if !pushed && found.node != NodeId(0) {
                 self.nodes.forget(found.node, 1);
             }

@@ -10,6 +10,7 @@ use super::record::Backing;
 use crate::Errno;
 use crate::fs::{Context, IoctlReply, Result};
 use crate::recovery::journal;
+use crate::recovery::points::{self, Protection, called};
 use crate::session::about_to_block;
 use crate::sys::{creds, file};
 use crate::wire::flags::WriteFlags;
@@ -36,7 +37,8 @@ impl Passthrough {
             | libc::O_NOFOLLOW
             | libc::O_TRUNC
             | libc::O_DIRECT;
-        let flags = flags as i32 & !dropped;
+        let kept = if points::is_off(Protection::Append) { libc::O_APPEND } else { 0 };
+        let flags = flags as i32 & !(dropped & !kept);
         if self.writeback && flags & libc::O_ACCMODE == libc::O_WRONLY {
             // The kernel reads what surrounds a write to part of a page.
             return flags & !libc::O_ACCMODE | libc::O_RDWR;
@@ -83,7 +85,8 @@ impl Passthrough {
         if op.flags as i32 & libc::O_DSYNC != 0 {
             about_to_block();
         }
-        if op.flags as i32 & libc::O_APPEND != 0 && appends(fd)? {
+        let appends = op.flags as i32 & libc::O_APPEND != 0 && appends(fd)?;
+        if appends && !points::is_off(Protection::Append) {
             // Whatever the position is: a successor sees by the size how much is written.
             journal::intend(&[file::fstatx(fd)?.stx_size]);
         }
@@ -93,7 +96,7 @@ impl Passthrough {
     /// Writes what is behind the first `done` bytes of a request; returns how many bytes.
     pub(super) fn write_behind(&self, op: &ops::Write<'_>, done: usize) -> Result<u32> {
         let fd = self.handles.fd(op.fh)?;
-        let write = || file::pwrite(fd, &op.data[done..], op.offset + done as u64);
+        let write = || called(file::pwrite(fd, &op.data[done..], op.offset + done as u64));
         let written = match op.write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
             true => creds::without_fsetid(write)?,
             false => write()?,
@@ -118,7 +121,7 @@ impl Passthrough {
     pub(super) fn copy_range(&self, op: &ops::CopyFileRange64) -> Result<u64> {
         let (from, to) = (self.handles.fd(op.fh_in)?, self.handles.fd(op.fh_out)?);
         let len = usize::try_from(op.len).unwrap_or(usize::MAX);
-        file::copy_file_range(from, op.off_in, to, op.off_out, len).map(|n| n as u64)
+        called(file::copy_file_range(from, op.off_in, to, op.off_out, len)).map(|n| n as u64)
     }
 
     pub(super) fn control(
@@ -143,7 +146,7 @@ impl Passthrough {
             if cx.uid != 0 && file::fstatx(fd)?.stx_uid != cx.uid {
                 return Err(Errno::EPERM);
             }
-            creds::as_caller(cx.uid, cx.gid, &[], 0, || file::ioctl(fd, op.cmd, &mut data))?
+            called(creds::as_caller(cx.uid, cx.gid, &[], 0, || file::ioctl(fd, op.cmd, &mut data)))?
         } else {
             file::ioctl(fd, op.cmd, &mut data)?
         };

@@ -9,6 +9,7 @@ use crate::channel::Connection;
 use crate::fs::{Context, Filesystem, IoctlReply, Recovered, Result, Unfinished};
 use crate::recovery::fds::{Counts, Kind};
 use crate::recovery::journal::{Change, Effect};
+use crate::recovery::points::called;
 use crate::session::{Negotiated, Negotiation};
 use crate::sys::{Fd, creds, file, path};
 use crate::wire::flags::InitFlags;
@@ -245,7 +246,7 @@ impl Filesystem for Passthrough {
     }
 
     fn fallocate(&self, _: &Context, _: NodeId, op: &ops::Fallocate) -> Result<()> {
-        file::fallocate(self.handles.fd(op.fh)?, op.mode, op.offset, op.length)
+        called(file::fallocate(self.handles.fd(op.fh)?, op.mode, op.offset, op.length))
     }
 
     fn lseek(&self, _: &Context, node: NodeId, op: &ops::Lseek) -> Result<u64> {

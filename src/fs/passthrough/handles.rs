@@ -20,6 +20,7 @@ use crate::Errno;
 use crate::recovery::arena::{Arena, ArenaError};
 use crate::recovery::fds::{Fds, Kind};
 use crate::recovery::journal::{self, Change, Effect};
+use crate::recovery::points::{self, Protection, called};
 use crate::recovery::table::Table;
 use crate::sys::{Fd, OpFd, file};
 use crate::wire::flags::OpenOutFlags;
@@ -156,7 +157,7 @@ impl Handles {
     /// is not done again.
     fn remove(&self, fh: FileHandle) -> Option<Open> {
         let open = self.table.get(fh.0)?;
-        self.fds.close_if(open.fd(), Kind::Handle, fh.0 as u32);
+        called(self.fds.close_if(open.fd(), Kind::Handle, fh.0 as u32));
         if !self.table.remove(fh.0) {
             return None;
         }
@@ -264,7 +265,7 @@ impl Passthrough {
         if let Backing::Id(id) = node.record.backing()
             && let Ok(connection) = self.connection()
         {
-            let _ = connection.backing_close(id);
+            let _ = called(connection.backing_close(id));
         }
         if node.record.backing() != Backing::None {
             node.change(|record| record.set_backing(Backing::None));
@@ -275,7 +276,7 @@ impl Passthrough {
         if !self.passthrough.load(Ordering::Relaxed) {
             return Backing::Served;
         }
-        match self.connection().and_then(|connection| connection.backing_open(inode)) {
+        match called(self.connection().and_then(|connection| connection.backing_open(inode))) {
             Ok(id) => Backing::Id(id),
             // Before Linux 6.12 it has to be an open file; nobody takes a flock on this one.
             Err(Errno::EBADF) => self.register_opened(inode),
@@ -320,7 +321,7 @@ impl Passthrough {
         let mut count = 0;
         for (_, open) in self.handles.table.iter() {
             count += 1;
-            if open.is_directory() {
+            if open.is_directory() || points::is_off(Protection::Backing) {
                 continue;
             }
             if let Ok(mut node) = self.nodes.lock(NodeId(open.node)) {

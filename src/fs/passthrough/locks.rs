@@ -23,6 +23,7 @@ use super::nodes::NodeFd;
 use crate::Errno;
 use crate::fs::Result;
 use crate::recovery::arena::{Arena, ArenaError};
+use crate::recovery::points::called;
 use crate::sys::{Fd, OpFd, file, lock};
 use crate::wire::flags::LockFlags;
 use crate::wire::ops::{self, FileLock};
@@ -126,7 +127,7 @@ impl Locks {
             return Ok(());
         }
         let fd = self.owner_fd(&mut inner, key, op, open)?;
-        let result = lock::set(fd, range.kind, range.start, range.end, false);
+        let result = called(lock::set(fd, range.kind, range.start, range.end, false));
         step();
         match result {
             Ok(()) => self.note(&mut inner, key, range),
@@ -155,7 +156,7 @@ impl Locks {
             }
             fd
         };
-        let result = lock::set(fd, range.kind, range.start, range.end, true);
+        let result = called(lock::set(fd, range.kind, range.start, range.end, true));
         step();
         let mut inner = self.lock();
         inner.wishes.remove(&op.owner);
@@ -172,7 +173,7 @@ impl Locks {
     fn unlock_all(&self, inner: &mut Inner, key: Key) {
         if let Some(owner) = inner.get(key) {
             let Range { start, end, kind } = Range::NOTHING;
-            let _ = lock::set(owner.fd, kind, start, end, false);
+            let _ = called(lock::set(owner.fd, kind, start, end, false));
             step();
             self.note(inner, key, Range::NOTHING);
         }
@@ -225,7 +226,7 @@ impl Passthrough {
             UNLOCK => libc::LOCK_UN,
             _ => return Err(Errno::EINVAL),
         };
-        lock::flock(self.handles.fd(op.fh)?, operation | how)
+        called(lock::flock(self.handles.fd(op.fh)?, operation | how))
     }
 
     pub(super) fn test_lock(&self, node: NodeId, op: &ops::Getlk) -> Result<FileLock> {

@@ -8,6 +8,7 @@ use crate::Errno;
 use crate::fs::{Context, Result};
 use crate::recovery::decide::Identity;
 use crate::recovery::journal;
+use crate::recovery::points::called;
 use crate::sys::file::{self, Statx};
 use crate::sys::{Fd, OpFd, creds, path};
 use crate::wire::{Entry, Extensions, NodeId, Opened, ops};
@@ -88,7 +89,7 @@ impl Passthrough {
         make: impl FnOnce(Fd) -> Result<()>,
     ) -> Result<Entry> {
         let parent = self.nodes.fd(parent)?;
-        self.as_caller(cx, ext, umask, || make(parent.get()))?;
+        called(self.as_caller(cx, ext, umask, || make(parent.get())))?;
         self.entry(file::openat(parent.get(), name, LOOK, 0)?)
     }
 
@@ -129,7 +130,7 @@ impl Passthrough {
     pub(super) fn make_link(&self, newparent: NodeId, op: &ops::Link<'_>) -> Result<Entry> {
         let node = self.nodes.fd(op.oldnode)?;
         let parent = self.nodes.fd(newparent)?;
-        path::link(node.get(), parent.get(), op.newname.as_cstr())?;
+        called(path::link(node.get(), parent.get(), op.newname.as_cstr()))?;
         self.linked(op.oldnode, node.get())
     }
 
@@ -143,13 +144,13 @@ impl Passthrough {
     pub(super) fn remove_name(&self, parent: NodeId, name: &CStr) -> Result<()> {
         let parent = self.nodes.fd(parent)?;
         self.nodes.keep_alive(|| self.look_at(parent.get(), name));
-        path::unlink(parent.get(), name)
+        called(path::unlink(parent.get(), name))
     }
 
     pub(super) fn remove_dir(&self, parent: NodeId, name: &CStr) -> Result<()> {
         let parent = self.nodes.fd(parent)?;
         self.nodes.keep_alive(|| self.look_at(parent.get(), name));
-        path::rmdir(parent.get(), name)
+        called(path::rmdir(parent.get(), name))
     }
 
     pub(super) fn move_name(
@@ -167,7 +168,7 @@ impl Passthrough {
             let stat = file::fstatx(self.look_at(from.get(), old)?.get())?;
             journal::intend(&identity(&stat).to_words());
         }
-        let rename = || path::rename(from.get(), old, to.get(), new, op.flags);
+        let rename = || called(path::rename(from.get(), old, to.get(), new, op.flags));
         if op.flags & libc::RENAME_WHITEOUT != 0 {
             // The whiteout left behind is a new file, and the caller's.
             return creds::as_caller(cx.uid, cx.gid, &[], 0, rename);
@@ -188,7 +189,7 @@ impl Passthrough {
         let parent = self.nodes.fd(parent)?;
         let flags = self.lower_flags(op.flags) | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW;
         let made = self.as_caller(cx, &op.ext, op.umask, || {
-            file::openat(parent.get(), op.name.as_cstr(), flags, op.mode)
+            called(file::openat(parent.get(), op.name.as_cstr(), flags, op.mode))
         });
         let exclusive = op.flags as i32 & libc::O_EXCL != 0;
         let fd = match made {
@@ -217,7 +218,7 @@ impl Passthrough {
         let kept = libc::O_EXCL as u32 & op.flags;
         let flags = self.lower_flags(op.flags) | kept as i32 | libc::O_TMPFILE;
         let fd = self.as_caller(cx, &op.ext, op.umask, || {
-            file::openat(parent.get(), c".", flags, op.mode)
+            called(file::openat(parent.get(), c".", flags, op.mode))
         })?;
         self.created_unnamed(fd, op.flags)
     }

@@ -10,6 +10,7 @@ use super::Passthrough;
 use crate::Errno;
 use crate::fs::{Context, Result};
 use crate::recovery::journal;
+use crate::recovery::points::called;
 use crate::sys::{Fd, file, xattr};
 use crate::wire::flags::SetxattrFlags;
 use crate::wire::{NodeId, ops};
@@ -32,7 +33,7 @@ impl Passthrough {
         if op.flags & libc::XATTR_CREATE as u32 != 0 {
             journal::intend(&[u64::from(exists(inode.get(), op.name))]);
         }
-        xattr::set(inode.get(), op.name, op.value, op.flags)?;
+        called(xattr::set(inode.get(), op.name, op.value, op.flags))?;
         has_set(inode.get(), op)
     }
 
@@ -73,7 +74,7 @@ impl Passthrough {
         self.may_change(cx, op.name)?;
         let inode = self.nodes.fd(id)?;
         journal::intend(&[u64::from(exists(inode.get(), op.name))]);
-        xattr::remove(inode.get(), op.name)
+        called(xattr::remove(inode.get(), op.name))
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) fn has_set(inode: Fd, op: &ops::Setxattr<'_>) -> Result<()> {
     if op.setxattr_flags.contains(SetxattrFlags::FUSE_SETXATTR_ACL_KILL_SGID) {
         let mode = u32::from(file::fstatx(inode)?.stx_mode);
         if mode & libc::S_ISGID != 0 {
-            file::chmod(inode, mode & 0o7777 & !libc::S_ISGID)?;
+            called(file::chmod(inode, mode & 0o7777 & !libc::S_ISGID))?;
         }
     }
     Ok(())
