@@ -20,6 +20,10 @@ const SUCCESSOR: Duration = Duration::from_secs(10);
 /// that do not come from a bad access without effect.
 const TRIES: usize = 5;
 
+/// One in so many workers gets as far as to serve, however slow the machine is: a mount whose
+/// workers all die in their takeover is given up.
+const AT_WORK: u64 = 10;
+
 /// The processes of a mount that are ended together.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Victims {
@@ -134,6 +138,10 @@ impl<'a> Killer<'a> {
         stop: impl Fn(u64) -> bool,
     ) -> Result<(), String> {
         while !stop(self.count) {
+            if self.count.is_multiple_of(AT_WORK) {
+                // If not, what it is killed in is seen all the same.
+                wait_until(SUCCESSOR, || self.is_served());
+            }
             let age = Duration::from_micros(self.random.below(pause * 1000) as u64);
             self.kill_at(age)?;
         }
@@ -153,6 +161,12 @@ impl<'a> Killer<'a> {
         let process = sys::pidfd(pid).ok()?;
         // Looked at after it was opened: it is still the one that has this number.
         (self.is_ours(pid) && (part != Part::Worker || is_worker(pid))).then_some((pid, process))
+    }
+
+    /// Whether the log has no death behind the last worker that served.
+    fn is_served(&self) -> bool {
+        let log = self.mount.log();
+        log.rfind(" serves\n") > log.rfind(" died: ")
     }
 
     fn told(&self, key: &str) -> Option<i32> {
