@@ -102,6 +102,15 @@ impl Slots {
         }
     }
 
+    /// Maps the memory of slot `index` in this process, where another one has reserved it.
+    pub fn touch(&self, index: usize) {
+        if let Some(mut request) = self.buffers.part(index, 0, HEAD + self.room)
+            && !points::is_off(Protection::Prefault)
+        {
+            request.touch();
+        }
+    }
+
     /// Requests finished in all slots, ever.
     pub fn finished(&self) -> u64 {
         let each = (0..self.count()).map(|index| self.journal(index).finished());
@@ -138,8 +147,12 @@ impl Slot {
 
     /// Before the first read: see [`SharedBuffer::fault_in`].
     pub fn fault_in(&mut self) {
-        if !points::is_off(Protection::Prefault) {
-            self.request.fault_in();
+        match (points::is_off(Protection::Prefault), self.index) {
+            (true, _) => {}
+            // Locked since the start by the supervisor: to do it again at every birth, and undo it
+            // at every death, would lengthen the pause of a takeover.
+            (false, 0) => self.request.touch(),
+            (false, _) => self.request.fault_in(),
         }
     }
 

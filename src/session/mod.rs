@@ -250,6 +250,11 @@ impl<F: Filesystem> Session<F> {
         &self.shared.slots
     }
 
+    /// In a worker that may be needed later: what would take time then.
+    pub fn warm_up(&self) {
+        self.shared.slots.touch(0);
+    }
+
     /// What INIT agreed on.
     pub fn negotiated(&self) -> &Negotiated {
         &self.shared.negotiated
@@ -331,11 +336,7 @@ struct Server {
 impl Server {
     /// Makes the slot the calling thread's.
     fn enter(&mut self) {
-        // The first slot's memory is there since the start. To map it again at every birth, and
-        // unmap it at every death, would lengthen the pause of a takeover by a quarter.
-        if self.slot.index() != 0 {
-            self.slot.fault_in();
-        }
+        self.slot.fault_in();
         journal::attach(Some(self.slot.journal()));
         fault::accuse(self.slot.journal());
     }

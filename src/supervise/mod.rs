@@ -78,6 +78,8 @@ pub trait Work {
     fn counts(&self) -> (u64, u64);
     /// In the worker, before [`Work::serve`]: gives up rights. The error is one line.
     fn confine(&self) -> Result<(), String>;
+    /// In a spare, behind that: does what would take time when it is needed.
+    fn warm_up(&self) {}
     /// In a standby that has just become the supervisor. Opens nothing.
     fn promoted(&self) {}
     /// Called now and then by the supervisor, which sleeps no longer than what this returns.

@@ -198,6 +198,10 @@ impl<F: Filesystem> Work for Service<F> {
         self.session.fs().counts()
     }
 
+    fn warm_up(&self) {
+        self.session.warm_up();
+    }
+
     fn confine(&self) -> Result<(), String> {
         let Some(confinement) = &self.confinement else { return Ok(()) };
         confine::apply(confinement).map_err(|error| error.to_string())

@@ -356,7 +356,10 @@ pub(super) fn enter_spare<W: Work>(work: &W, board: Board, config: &Config, pare
     let born = process::spare_birth(parent, config.core).map_err(not_born);
     let promoted = born
         .and_then(|()| work.confine())
-        .map(|()| warm_up())
+        .map(|()| {
+            warm_up();
+            work.warm_up();
+        })
         .and_then(|()| process::wait_for_promotion(board).map_err(not_born));
     live(work, board, promoted)
 }

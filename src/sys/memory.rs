@@ -128,9 +128,19 @@ impl SharedBuffer {
     /// then the pages are touched at least.
     pub fn fault_in(&mut self) {
         // SAFETY: a range of the mapping; mlock(2) rounds it to whole pages itself.
-        if unsafe { mlock(self.start.cast(), self.length) }.is_ok() {
+        if unsafe { mlock(self.start.cast(), self.length) }.is_err() {
+            self.touch();
+        }
+    }
+
+    /// The same for pages that another process of the mount has locked: maps them here.
+    pub fn touch(&mut self) {
+        let (start, advice) = (self.start.cast(), MmapAdvise::MADV_POPULATE_WRITE);
+        // SAFETY: a range of the mapping, from a page on; its bytes stay as they are.
+        if unsafe { madvise(start, self.length, advice) }.is_ok() {
             return;
         }
+        // Before Linux 5.14, or not from a page on.
         for page in self.bytes_mut().chunks_mut(PAGE) {
             let first = page[0];
             page[0] = std::hint::black_box(first);
