@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl;
 use nix::sys::signal::kill;
-use nix::unistd::{Pid, getpid};
+use nix::unistd::{Pid, alarm, getpid};
 
 use crate::Errno;
 use crate::recovery::board::{Board, Cell};
@@ -182,6 +182,25 @@ impl<W: Work> Supervisor<'_, W> {
         Turn::Again
     }
 
+    /// Behind an upgrade: the standby of this version takes the place of the old one's. With the store
+    /// that puts it on the board this version is responsible; until then the old one would go on.
+    pub(super) fn relieve(&mut self) -> Turn {
+        let relief = Relief::begin(self.board);
+        match clone::share() {
+            Ok(clone::Side::Child) => return self.born(Role::Standby),
+            Ok(clone::Side::Parent(pid)) => {
+                // Nobody is to be told any more that the old version goes on.
+                self.board.set(Cell::Upgrading, 0);
+                self.introduce(Role::Standby, pid);
+            }
+            Err(errno) => self.not_started(Role::Standby, errno),
+        }
+        points::reach(Point::Responsible);
+        relief.end(self.board);
+        alarm::cancel();
+        Turn::Again
+    }
+
     /// The first steps of a standby, the life of a spare.
     fn born(&self, role: Role) -> Turn {
         if role == Role::Spare {
@@ -216,19 +235,68 @@ impl<W: Work> Supervisor<'_, W> {
     }
 }
 
-/// Ends the standbys of the program that this one has replaced; they are its children still.
-pub(super) fn dismiss(board: Board) {
-    for role in [Role::Reserve, Role::Standby] {
-        let pid = board.get(role.cell()) & !process::INTRODUCED;
-        if pid != 0 {
-            Process::child(Pid::from_raw(pid as i32)).end();
+/// The standby of the program that this one has replaced: its child still.
+pub(super) struct Relief {
+    old: Option<Process>,
+}
+
+impl Relief {
+    /// The old reserve goes: it would not know whom it has to take over from.
+    pub(super) fn begin(board: Board) -> Relief {
+        let old = |role: Role| {
+            let pid = board.get(role.cell()) & !process::INTRODUCED;
+            (pid != 0).then(|| Process::child(Pid::from_raw(pid as i32)))
+        };
+        if let Some(reserve) = old(Role::Reserve) {
+            reserve.end();
         }
-        board.set(role.cell(), 0);
+        board.set(Role::Reserve.cell(), 0);
+        Relief { old: old(Role::Standby) }
+    }
+
+    /// The old standby goes, when the new one stands or there is none.
+    pub(super) fn end(self, board: Board) {
+        let Some(old) = self.old else { return };
+        let (begun, cell) = (Instant::now(), Role::Standby.cell());
+        while board.get(cell) & process::INTRODUCED != 0 && begun.elapsed() < LATER {
+            std::thread::sleep(SETTLE / 10);
+        }
+        old.end();
+        if board.get(cell) == old.pid.as_raw() as u64 {
+            board.set(cell, 0);
+        }
+    }
+}
+
+/// Whether a standby is the one that has to take over. Behind an upgrade that one of the new
+/// version is, from when it is on the board; one that is not stands no more than its supervisor.
+fn is_called(role: Role, board: Board) -> bool {
+    let own = getpid().as_raw() as u64;
+    loop {
+        let cell = board.get(role.cell());
+        let pid = cell & !process::INTRODUCED;
+        if pid == own || pid == 0 {
+            return true;
+        }
+        if cell == pid {
+            return false;
+        }
+        if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
+            return true;
+        }
+        std::thread::sleep(SETTLE / 10);
     }
 }
 
 /// Sleeps until this process has to take over.
-pub(super) fn sleep(role: Role) {
+pub(super) fn sleep(role: Role, board: Board) {
+    wait_for_deaths(role);
+    if !is_called(role, board) {
+        clone::exit_now(0);
+    }
+}
+
+fn wait_for_deaths(role: Role) {
     let (watched, nap): (&[i32], _) = match role {
         Role::Standby => (&[numbers::SUPERVISOR], PollTimeout::NONE),
         Role::Reserve => (&[numbers::SUPERVISOR, numbers::STANDBY], NAP.into()),

@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeSpec;
-use nix::unistd::{Pid, alarm, getpid};
+use nix::unistd::{Pid, getpid};
 
 use crate::Errno;
 use crate::recovery::board::{Board, Cell};
@@ -60,10 +60,6 @@ impl<'a, W: Work> Supervisor<'a, W> {
         let system = |what| move |errno| SuperviseError::System { what, errno };
         if config.resumed {
             points::reach(Point::Attached);
-            // From here on this version is responsible; the old one could take over until now.
-            alarm::cancel();
-            board.set(Cell::Upgrading, 0);
-            standby::dismiss(board);
         } else {
             numbers::reserve()?;
         }
@@ -81,9 +77,6 @@ impl<'a, W: Work> Supervisor<'a, W> {
         numbers::put(own, numbers::SUPERVISOR).map_err(system("dup3(2)"))?;
         board.set(Cell::SupervisorPid, getpid().as_raw() as u64);
         let control = Control::listen(config);
-        if config.resumed {
-            points::reach(Point::Responsible);
-        }
         Ok(Supervisor::new(work, board, config, Worker::none(), Standbys::default(), control))
     }
 
@@ -113,16 +106,20 @@ impl<'a, W: Work> Supervisor<'a, W> {
     /// Supervises until the mount is gone.
     pub(super) fn run(mut self, ready: impl FnOnce()) -> Result<(), SuperviseError> {
         let mut ready = Some(ready);
-        self.spawn_worker();
+        let mut turn = if self.config.resumed { self.relieve() } else { Turn::Again };
+        if let Turn::Again = turn {
+            self.spawn_worker();
+        }
         loop {
-            match self.turn(&mut ready)? {
+            match turn {
                 Turn::Again => {}
                 Turn::Ended => break,
                 Turn::Sleep(role) => {
-                    standby::sleep(role);
+                    standby::sleep(role, self.board);
                     self = self.promoted(role);
                 }
             }
+            turn = self.turn(&mut ready)?;
         }
         self.end();
         Ok(())

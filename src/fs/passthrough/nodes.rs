@@ -22,7 +22,7 @@ use super::mounts::Mounts;
 use super::record::{Backing, NONE, Place, ROOT_LOOKUPS, Record, hash};
 use super::{Config, StartError};
 use crate::Errno;
-use crate::recovery::arena::Arena;
+use crate::recovery::arena::{Arena, Origin};
 use crate::recovery::fds::{Counts, FIRST, Fds, Kind};
 use crate::recovery::index::Index;
 use crate::recovery::journal::{self, Change, Effect};
@@ -118,6 +118,15 @@ pub(super) struct Nodes {
     pub(super) hand: AtomicU32,
 }
 
+/// The root as another version of the program has left it open. Nothing of that is changed: if this
+/// version gets no further, the other one goes on with it.
+fn known_root(table: &Table<Record>, stat: &Statx) -> Option<Fd> {
+    let root = Fd::from_number(table.get(NodeId::ROOT.0)?.fd);
+    let known = file::fstatx(root).ok()?;
+    let identity = |stat: &Statx| (stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino);
+    (identity(&known) == identity(stat)).then_some(root)
+}
+
 impl Nodes {
     /// A table whose root is `root`, an open directory; `limit` is how many descriptors
     /// there may be.
@@ -129,10 +138,18 @@ impl Nodes {
         config: &Config,
     ) -> Result<Nodes, StartError> {
         let stat = file::fstatx(root)?;
+        let table = Table::new(arena, "nodes", CAPACITY, NodeId::ROOT.0 as u32)?;
+        let root = match (arena.origin(), known_root(&table, &stat)) {
+            (Origin::Inherited, Some(known)) => {
+                root.close();
+                known
+            }
+            _ => root,
+        };
         let fds = arena.fds();
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(fds.limit());
         let nodes = Nodes {
-            table: Table::new(arena, "nodes", CAPACITY, NodeId::ROOT.0 as u32)?,
+            table,
             index: Index::new(arena, ("node heads", "node links"), CAPACITY)?,
             locals: Locals::new(CAPACITY),
             shards: (0..SHARDS).map(|_| Mutex::new(())).collect(),
@@ -154,6 +171,9 @@ impl Nodes {
     /// The root's record: made, or given this process's descriptor.
     fn take_root(&self, root: Fd, stat: &Statx) -> Result<(), StartError> {
         let old = self.table.get(NodeId::ROOT.0).map(|record| Fd::from_number(record.fd));
+        if old == Some(root) {
+            return Ok(());
+        }
         self.fds.begin(root, Kind::Own, 0)?;
         self.fds.keep(root, Kind::Own, 0);
         let mount = self.mounts.number(stat).ok_or(Errno::ENFILE)?;
