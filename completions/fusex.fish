@@ -26,10 +26,44 @@ end
 
 complete -c fusex -n "__fish_fusex_needs_command" -s h -l help -d 'Print help'
 complete -c fusex -n "__fish_fusex_needs_command" -s V -l version -d 'Print version'
+complete -c fusex -n "__fish_fusex_needs_command" -f -a "crash-test" -d 'Kill the processes of a mount, and see whether anybody notices'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "doctor" -d 'Look at what this machine can and cannot do'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "mount" -d 'Mount a directory, or a file system in memory'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "supervise" -d 'Mount and stay in the foreground as a service, or talk to the supervisor of a mount'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "umount" -d 'Take a FUSE mount away'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l kill-worker -d 'A storm: kill workers, until the end or N of them' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l kill-supervisor -d 'A storm: kill supervisors, until the end or N of them' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l replay -d 'Run a failed storm again, from the trace it wrote; with \'--trace\' it is made smaller too' -r -F
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l operation -d 'These operations only: steps as the table has them, or opcodes' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l point -d 'These points only, for the first crash' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l signal -d 'Kill with this signal, such as KILL, SEGV or 9, or with \'random\' ones [default: KILL]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l every -d 'About so many milliseconds between two deaths' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l duration -d 'End after so many seconds [default: when N processes are killed; 10 without N]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l seed -d 'What chance begins with; the same seed is the same workload [default: a random one]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l threads -d 'So many threads use the mount' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l inodes -d 'So many files are made beforehand' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l ops -d 'These kinds of operations only' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l trace -d 'Where a failing storm writes its trace [default: fusex-crash-SEED.json]' -r -F
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l mount -d 'A storm on this mount, whoever serves it. Its server is killed, and somebody has to start it again; files are made and removed in a directory of the test\'s own' -r -F
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l pid -d 'The process that serves it' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l pid-command -d 'A shell command that prints its process id; it is run again after each death' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s t -l type -d 'What to mount [default: dir; both for the matrix]' -r -f -a "dir\t'A directory of this machine'
+mem\t'Files in memory, gone with the mount'"
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s o -d 'Mount options as for \'fusex mount\'; may be repeated' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l report -d 'Also write one HTML page with all of it, such as for a bug report' -r -F
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l without -d 'Switch a protection off, to see that it is needed' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l list-points -d 'List the points at which \'--matrix\' kills: name, part, what was done last'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l matrix -d 'Every operation crossed with every point, and with pairs of points'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l hang -d 'Let a worker hang: it has to be replaced'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l poison -d 'Send a request that every worker dies of: it has to be answered EIO'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l oom -d 'Let a worker run out of memory, in a memory cgroup'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l core -d 'Let a worker dump core'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l short -d 'A sample of the matrix, in minutes [default: the whole matrix]'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s s -l single-threaded -d 'Serve with one thread [default: several; both for the matrix]'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l no-resend -d 'Do not ask the kernel to send requests again [default: ask; both for the matrix]'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l json -d 'One JSON object on stdout in place of the summary'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s V -l version -d 'Print version'
 complete -c fusex -n "__fish_fusex_using_subcommand doctor" -l json -d 'Print JSON: schema, and checks with level, what, detail and cure'
 complete -c fusex -n "__fish_fusex_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fusex -n "__fish_fusex_using_subcommand doctor" -s V -l version -d 'Print version'

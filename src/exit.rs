@@ -1,29 +1,36 @@
-//! Exit codes: those of mount(8), so that scripts and fstab can rely on them.
+//! Exit codes: those of mount(8), so that scripts and fstab can rely on them. `fusex crash-test`,
+//! which scripts use as a test, has its own.
 
 use std::process::ExitCode;
 
+use crate::crash::CrashError;
 use crate::mount::MountError;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
 pub enum Exit {
     /// It worked.
-    Success = 0,
+    Success,
     /// Incorrect invocation, a bad option, or no permission.
-    Usage = 1,
+    Usage,
     /// A system error: no memory, no process, a system call that must not fail.
-    System = 2,
+    System,
     /// A fault of fusex itself.
-    Internal = 4,
+    Internal,
     /// Interrupted by the user.
-    Interrupted = 8,
+    Interrupted,
     /// The mount table could not be written or locked (kept for mount(8); fusex has none).
-    Mtab = 16,
+    Mtab,
     /// The mount or the unmount failed.
-    Mount = 32,
+    Mount,
     /// Some of several mounts succeeded.
-    Partly = 64,
+    Partly,
+    /// A crash test found something.
+    Anomaly,
+    /// A crash test was not run: incorrect invocation, or something is in the way.
+    Untested,
+    /// A crash test was not run: this machine or user cannot do it.
+    Unsupported,
 }
 
 /// The section of the manual pages and of `--help` that lists the codes fusex uses.
@@ -36,14 +43,37 @@ Exit status:
   8   interrupted by the user
   32  the mount or the unmount failed";
 
+/// The same of `fusex crash-test`.
+pub const CRASH_TEST_STATUS: &str = "\
+Exit status:
+  0   no anomaly
+  1   an anomaly, or a cell of the matrix that is wrong or not reached
+  2   incorrect invocation, or the test could not be run
+  77  no privilege or no kernel support: nothing was tested";
+
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
-        ExitCode::from(exit as u8)
+        ExitCode::from(exit.code())
     }
 }
 
 impl Exit {
-    /// The code that a child process ended with.
+    /// What the process ends with.
+    pub fn code(self) -> u8 {
+        match self {
+            Exit::Success => 0,
+            Exit::Usage | Exit::Anomaly => 1,
+            Exit::System | Exit::Untested => 2,
+            Exit::Internal => 4,
+            Exit::Interrupted => 8,
+            Exit::Mtab => 16,
+            Exit::Mount => 32,
+            Exit::Partly => 64,
+            Exit::Unsupported => 77,
+        }
+    }
+
+    /// The code that a child process, one that serves a mount, ended with.
     pub fn from_code(code: i32) -> Exit {
         let known = [
             Exit::Success,
@@ -55,19 +85,27 @@ impl Exit {
             Exit::Mount,
             Exit::Partly,
         ];
-        known.into_iter().find(|exit| *exit as i32 == code).unwrap_or(Exit::Internal)
+        known.into_iter().find(|exit| i32::from(exit.code()) == code).unwrap_or(Exit::Internal)
     }
 
-    /// The code for an error that ended the program: what the first [`MountError`] or
-    /// [`Failure`] in its chain says, otherwise [`Exit::Mount`].
+    /// The code for an error that ended the program: what the first [`MountError`],
+    /// [`CrashError`] or [`Failure`] in its chain says, otherwise [`Exit::Mount`].
     pub fn of(error: &anyhow::Error) -> Exit {
         error
             .chain()
             .find_map(|cause| {
                 let failure = cause.downcast_ref::<Failure>().map(|failure| failure.exit);
-                failure.or_else(|| cause.downcast_ref::<MountError>().map(MountError::exit))
+                let failure = failure.or_else(|| cause.downcast_ref().map(MountError::exit));
+                failure.or_else(|| cause.downcast_ref().map(of_crash_test))
             })
             .unwrap_or(Exit::Mount)
+    }
+}
+
+fn of_crash_test(error: &CrashError) -> Exit {
+    match error {
+        CrashError::Unsupported(_) => Exit::Unsupported,
+        CrashError::System { .. } | CrashError::Failed(_) => Exit::Untested,
     }
 }
 
@@ -96,5 +134,19 @@ mod tests {
         let mount: anyhow::Result<()> = Err(MountError::NoSource).context("outer");
         assert_eq!(Exit::of(&mount.unwrap_err()), Exit::Usage);
         assert_eq!(Exit::of(&anyhow::anyhow!("anything else")), Exit::Mount);
+
+        let crash = |error: CrashError| Exit::of(&anyhow::Error::new(error).context("outer"));
+        assert_eq!(crash(CrashError::Unsupported("not root".into())), Exit::Unsupported);
+        assert_eq!(crash(CrashError::Failed("no".into())), Exit::Untested);
+    }
+
+    #[test]
+    fn codes_of_children() {
+        let expected =
+            [(0, Exit::Success), (2, Exit::System), (32, Exit::Mount), (77, Exit::Internal)];
+        for (code, exit) in expected {
+            assert_eq!(Exit::from_code(code), exit, "{code}");
+        }
+        assert_eq!([Exit::Anomaly, Exit::Untested, Exit::Unsupported].map(Exit::code), [1, 2, 77]);
     }
 }

@@ -27,6 +27,7 @@
 //! | [`crash`] | crash tests: kill points, workload with oracle, verdict |
 //! | [`doctor`] | what a machine can do |
 //! | [`exit`] | exit codes |
+//! | [`output`] | what is printed, in each of its forms |
 //! | [`sys`] | system calls: the only place with `unsafe` |
 
 pub mod channel;
@@ -37,6 +38,7 @@ pub mod doctor;
 pub mod exit;
 pub mod fs;
 pub mod mount;
+pub mod output;
 pub mod recovery;
 pub mod session;
 pub mod supervise;

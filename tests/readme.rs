@@ -1,7 +1,7 @@
 //! README.md against the program: every opcode has its row, every mount option in it exists, and
 //! the exit codes are those of `--help`.
 
-use fusex::exit::EXIT_STATUS;
+use fusex::exit::{CRASH_TEST_STATUS, EXIT_STATUS};
 use fusex::mount::options;
 use fusex::wire::opcode::TABLE;
 
@@ -48,12 +48,16 @@ fn every_option_exists() {
 
 #[test]
 fn the_exit_codes_are_those_of_the_help() {
-    let codes: Vec<String> = rows("### Exit codes")
-        .map(|(code, line)| {
-            let meaning = line.split('|').nth(2).expect("a second cell").trim();
-            format!("  {code:<4}{meaning}")
-        })
-        .collect();
-    let expected: Vec<&str> = EXIT_STATUS.lines().skip(1).collect();
-    assert_eq!(codes, expected);
+    let sections =
+        [("### Exit codes", EXIT_STATUS), ("### In scripts and bug reports", CRASH_TEST_STATUS)];
+    for (heading, status) in sections {
+        let codes: Vec<String> = rows(heading)
+            .map(|(code, line)| {
+                let meaning = line.split('|').nth(2).expect("a second cell").trim();
+                format!("  {code:<4}{meaning}")
+            })
+            .collect();
+        let expected: Vec<&str> = status.lines().skip(1).collect();
+        assert_eq!(codes, expected, "{heading}");
+    }
 }

@@ -3,6 +3,7 @@
 //! [`main`] is the whole program: parse, set up the log, run, map to an exit code. Every error
 //! comes out once, as one line: `fusex: what: cause: cure`.
 
+pub mod crash_test;
 pub mod doctor;
 pub mod helper;
 pub mod mount;
@@ -33,6 +34,7 @@ struct Fusex {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
+    CrashTest(Box<crash_test::CrashTestArgs>),
     Doctor(doctor::DoctorArgs),
     Mount(mount::MountArgs),
     Supervise(supervise::SuperviseArgs),
@@ -85,7 +87,8 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Option<Subcommand>> {
                 Some(name) => one_line(&format!("fusex {name}"), &error),
                 None => one_line("fusex", &error),
             };
-            Err(Failure { exit: Exit::Usage, message }.into())
+            let exit = if subcommand == Some("crash-test") { Exit::Untested } else { Exit::Usage };
+            Err(Failure { exit, message }.into())
         }
     }
 }
@@ -93,6 +96,10 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Option<Subcommand>> {
 fn run(subcommand: Option<Subcommand>) -> anyhow::Result<Exit> {
     match subcommand {
         None => Ok(Exit::Success),
+        Some(Subcommand::CrashTest(args)) => {
+            start_log(LevelFilter::WARN);
+            commands::crash_test::run(&args.check()?)
+        }
         Some(Subcommand::Doctor(args)) => commands::doctor::run(&args),
         Some(Subcommand::Mount(args)) => {
             start_log(args.level());

@@ -130,7 +130,7 @@ pub enum Kind {
 }
 
 /// What is mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum FsType {
     /// A directory of this machine.
     #[default]
@@ -274,7 +274,7 @@ fn handed_mountpoint(handover: &Handover, given: &Path) -> PathBuf {
 }
 
 /// Seconds, with decimals if need be.
-fn parse_seconds(text: &str) -> Result<Duration, String> {
+pub(super) fn parse_seconds(text: &str) -> Result<Duration, String> {
     let seconds = text.parse::<f64>().ok().filter(|_| !text.starts_with('+'));
     seconds
         .and_then(|seconds| Duration::try_from_secs_f64(seconds).ok())

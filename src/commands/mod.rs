@@ -1,5 +1,6 @@
 //! What the subcommands do, one file each. The command line is [`crate::cli`]'s.
 
+pub mod crash_test;
 pub mod doctor;
 pub mod mount;
 mod serve;

@@ -3,13 +3,23 @@
 //! | file | what |
 //! | --- | --- |
 //! | `target` | the mount under test, and who serves it |
+//! | `matrix` | every operation, killed at every point |
+//! | `storm` | deaths at random moments |
+//! | `workload` | what uses the mount meanwhile, and checks every answer |
+//! | `replay` | a failed storm, run again and made smaller |
+//! | `faults` | hangs, poison, lack of memory, core dumps |
 //! | `report` | what is found |
 //!
 //! Every run has a [`target::Target`] and comes to a report of [`report`]. What is printed of it is
 //! the matter of [`output`](crate::output).
 
+pub mod faults;
+pub mod matrix;
+pub mod replay;
 pub mod report;
+pub mod storm;
 pub mod target;
+pub mod workload;
 
 use crate::Errno;
 

@@ -77,6 +77,8 @@ pub struct StormReport {
     /// How requests were finished.
     #[serde(flatten)]
     pub recovered: Recovered,
+    /// Lookup counts kept though nobody may know them.
+    pub leaked_lookups: u64,
     /// What it was begun with.
     pub seed: u64,
     /// The mount: its options, or where it is.

@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -17,6 +18,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::CrashError;
@@ -31,7 +33,8 @@ use crate::sys::clone::{pidfd_open, pidfd_signal};
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// What is mounted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum FsKind {
     /// A directory.
     Passthrough,
@@ -58,10 +61,26 @@ impl Target {
         Target::start_program(&program, kind, arguments)
     }
 
+    /// The same for the calling user alone: then the kernel leaves permissions to a served
+    /// directory, and sends ACCESS.
+    pub fn start_private(kind: FsKind, arguments: &[&str]) -> Result<Target, CrashError> {
+        let program = std::env::current_exe().map_err(CrashError::io("/proc/self/exe"))?;
+        Target::begin(&program, kind, "suid,dev", arguments)
+    }
+
     /// The same with another program.
     pub fn start_program(
         program: &Path,
         kind: FsKind,
+        arguments: &[&str],
+    ) -> Result<Target, CrashError> {
+        Target::begin(program, kind, "allow_other,suid,dev", arguments)
+    }
+
+    fn begin(
+        program: &Path,
+        kind: FsKind,
+        options: &str,
         arguments: &[&str],
     ) -> Result<Target, CrashError> {
         let dir = tempfile::Builder::new()
@@ -71,7 +90,7 @@ impl Target {
         for name in ["source", "point"] {
             std::fs::create_dir(dir.path().join(name)).map_err(CrashError::io(name))?;
         }
-        let mut all: Vec<String> = ["mount", "-f", "-v", "-o", "allow_other,suid,dev"]
+        let mut all: Vec<String> = ["mount", "-f", "-v", "-o", options]
             .into_iter()
             .chain(arguments.iter().copied())
             .map(String::from)
@@ -86,7 +105,10 @@ impl Target {
             command.arg(dir.path().join("source"));
         }
         command.arg(dir.path().join("point")).stdin(Stdio::null()).stdout(Stdio::piped());
-        command.stderr(log).env_remove("RUST_LOG");
+        // What it may leave in its working directory goes with the rest.
+        command.stderr(log).env_remove("RUST_LOG").current_dir(dir.path());
+        // What a terminal's keys send is for the test, which then takes the mount away.
+        command.process_group(0);
         let mut server = command.spawn().map_err(CrashError::io(program.display().to_string()))?;
         let mounted = read_report(&mut server);
         let arena = if mounted { arena_of(server.id() as i32) } else { Err(not_mounted()) };
@@ -151,7 +173,7 @@ impl Target {
         if pid.as_raw() <= 0 {
             return None;
         }
-        let process = Process { pid, fd: pidfd_open(pid).ok()?.into_owned() };
+        let process = Process::open(pid)?;
         // Looked at after it was opened: it is still the one that has this number.
         let is_still = self.board.get(cell) & 0x7fff_ffff == pid.as_raw() as u64;
         (is_still && has_argument(pid, self.dir.path())).then_some(process)
@@ -185,7 +207,7 @@ impl Drop for Target {
     }
 }
 
-/// One process of a target.
+/// One process, whoever has its number later.
 #[derive(Debug)]
 pub struct Process {
     /// Its number.
@@ -194,6 +216,11 @@ pub struct Process {
 }
 
 impl Process {
+    /// The process with this number; `None`: there is none.
+    pub fn open(pid: Pid) -> Option<Process> {
+        Some(Process { pid, fd: pidfd_open(pid).ok()?.into_owned() })
+    }
+
     /// Sends it a signal; false when it is dead already.
     pub fn signal(&self, signal: Signal) -> bool {
         pidfd_signal(fd_of(&self.fd), signal).is_ok()

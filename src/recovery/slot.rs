@@ -191,7 +191,8 @@ impl Slot {
         let bytes = self.request.bytes();
         let word = |range: std::ops::Range<usize>| bytes[range].iter().any(|byte| *byte != 0);
         let length = u32::from_ne_bytes(bytes[LENGTH].try_into().unwrap_or_default()) as usize;
-        word(UNIQUE).then_some(length.min(bytes.len()))
+        let known = word(UNIQUE) && !points::is_off(Protection::Slots);
+        known.then_some(length.min(bytes.len()))
     }
 
     /// The request's bytes, and the room for its reply's data.

@@ -32,7 +32,7 @@ use crate::recovery::board::Cell;
 use crate::recovery::fault;
 use crate::recovery::fds::Kind;
 use crate::recovery::journal::{self, Change, EFFECTS, Journal, Phase};
-use crate::recovery::points::{self, Point, Protection};
+use crate::recovery::points::{self, Point};
 use crate::recovery::slot::Slot;
 use crate::wire::decode::{self, Operation, Request};
 use crate::wire::{Opcode, plus_nodes};
@@ -80,7 +80,7 @@ impl<F: Filesystem> Session<F> {
                 slot.journal().end();
             }
         }
-        slots.retain(|slot| slot.left().is_some() && !points::is_off(Protection::Slots));
+        slots.retain(|slot| slot.left().is_some());
         slots.iter().for_each(|slot| shared.weigh(slot.journal()));
         points::reach(Point::Weighed);
         slots.iter().for_each(|slot| shared.settle(slot.journal()));

@@ -21,15 +21,19 @@
 //!   it opened there it could never close.
 //! * It cannot exec, mount or unmount afterwards, nor can what it forks: the supervisor does that.
 //! * Its working directory is its /proc/self/fd from here on: see [`crate::sys::file::enter_proc`].
+//!   Where core dumps are wanted a fatal signal takes it back to where it was, so that one can be
+//!   left there; not in a sandbox, where that would be the source.
 //!
 //! Linux 5.4 is enough.
 
 use std::collections::BTreeMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 
 use nix::mount::{MntFlags, MsFlags, mount, umount2};
 use nix::sched::{CloneFlags, setns, unshare};
+use nix::sys::resource::{Resource, getrlimit};
 use nix::unistd::{chdir, pivot_root};
 use seccompiler::SeccompCmpArgLen::{Dword, Qword};
 use seccompiler::SeccompCmpOp::{Eq, Lt, MaskedEq, Ne};
@@ -123,6 +127,12 @@ pub fn apply(confinement: &Confinement) -> Result<(), ConfineError> {
     if let Some(namespace) = confinement.sandbox {
         let entered = setns(namespace, CloneFlags::CLONE_NEWNS);
         entered.map_err(failed("setns(2) to its namespace", Path::new("/")))?;
+    } else if getrlimit(Resource::RLIMIT_CORE).is_ok_and(|(soft, _)| soft > 0)
+        && let Ok(dir) = std::env::current_dir()
+        && let Ok(dir) = CString::new(dir.into_os_string().into_vec())
+    {
+        // Nothing can be left among descriptors, and nothing of ours is to be left in a source.
+        sys::fault::dump_into(dir);
     }
     file::enter_proc(proc.get()).map_err(ConfineError::Proc)?;
     // Closed here: below, its number might be one of those that cannot be.
@@ -196,7 +206,6 @@ const REFUSED: &[i64] = &[
     libc::SYS_umount2,
     libc::SYS_pivot_root,
     libc::SYS_chroot,
-    libc::SYS_chdir,
     libc::SYS_fchdir,
     libc::SYS_open_tree,
     OPEN_TREE_ATTR,
@@ -283,6 +292,8 @@ fn by_argument(protect_below: i32) -> Vec<Refusal> {
         // Threads unshare their umask and directory from the others, nothing else.
         (libc::SYS_unshare, 0, Qword, Ne, libc::CLONE_FS as u64),
         (libc::SYS_close_range, 2, Dword, MaskedEq(UNSHARE_TABLE), UNSHARE_TABLE),
+        // The way to where a core dump goes is the only one.
+        (libc::SYS_chdir, 0, Qword, Ne, sys::fault::dump_address()),
         // Input put into a terminal is run by whoever reads it there.
         (libc::SYS_ioctl, 1, Dword, Eq, libc::TIOCSTI),
         (libc::SYS_ioctl, 1, Dword, Eq, libc::TIOCLINUX),

@@ -132,7 +132,7 @@ impl Control {
     }
 
     /// That of a dead supervisor: whom it talked to is not known, but for who waits for an upgrade.
-    pub(super) fn inherited(self, board: Board) -> Control {
+    pub(super) fn inherited(self, board: Board, config: &Config) -> Control {
         if let Some(client) = board.get(Cell::Upgrading).checked_sub(1) {
             let error = "upgrade: the installed program ended before it took over: \
                          the old version goes on";
@@ -141,6 +141,13 @@ impl Control {
             board.set(Cell::Upgrading, 0);
         }
         (0..numbers::CLIENT_COUNT).for_each(|index| numbers::clear(fd_of(index).number()));
+        let inode = |path: &PathBuf| std::fs::symlink_metadata(path).map_or(0, |found| found.ino());
+        let is_lost = self.path.as_ref().is_some_and(|path| inode(path) != self.inode);
+        // A new version has put its own there, and died. There is no worker then, whose takeover
+        // would close what is opened here.
+        if is_lost && board.get(Cell::WorkerPid) == 0 {
+            return Control::listen(&Config { client: None, ..config.clone() });
+        }
         Control { path: self.path, inode: self.inode, clients: Default::default() }
     }
 

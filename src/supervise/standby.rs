@@ -268,30 +268,43 @@ impl Relief {
     }
 }
 
-/// Whether a standby is the one that has to take over. Behind an upgrade that one of the new
-/// version is, from when it is on the board; one that is not stands no more than its supervisor.
-fn is_called(role: Role, board: Board) -> bool {
+/// Whether this standby has to take over from `supervisor`, which is dead. Behind an upgrade it is
+/// the one of the new version, from when it is on the board; one that is there, and does not stand
+/// yet, dies with its supervisor.
+fn is_called(board: Board, supervisor: u64) -> bool {
     let own = getpid().as_raw() as u64;
+    let cell = || board.get(Cell::StandbyPid);
+    let first = cell();
     loop {
-        let cell = board.get(role.cell());
-        let pid = cell & !process::INTRODUCED;
-        if pid == own || pid == 0 {
+        let now = cell();
+        if now == own || now == own | process::INTRODUCED {
             return true;
         }
-        if cell == pid {
+        let half_born = now == first && now & process::INTRODUCED != 0;
+        if !half_born || board.get(Cell::SupervisorPid) != supervisor {
             return false;
         }
-        if kill(Pid::from_raw(pid as i32), None) == Err(Errno::ESRCH) {
+        let pid = Pid::from_raw((now & !process::INTRODUCED) as i32);
+        if is_gone(pid) && cell() == first {
             return true;
         }
         std::thread::sleep(SETTLE / 10);
     }
 }
 
+/// Whether a process is dead, reaped or not.
+fn is_gone(pid: Pid) -> bool {
+    let Ok(pidfd) = clone::pidfd_open(pid) else { return true };
+    let dead = process::is_dead(pidfd.number());
+    pidfd.close();
+    dead
+}
+
 /// Sleeps until this process has to take over.
 pub(super) fn sleep(role: Role, board: Board) {
+    let supervisor = board.get(Cell::SupervisorPid);
     wait_for_deaths(role);
-    if !is_called(role, board) {
+    if role == Role::Standby && !is_called(board, supervisor) {
         clone::exit_now(0);
     }
 }

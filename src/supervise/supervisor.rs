@@ -131,7 +131,7 @@ impl<'a, W: Work> Supervisor<'a, W> {
         let standbys = standby::promote(role, board);
         let worker = Worker::inherited(board, work.finished());
         points::reach(Point::Inherited);
-        let control = control.inherited(board);
+        let control = control.inherited(board, config);
         points::reach(Point::Listening);
         read_signals();
         work.promoted();

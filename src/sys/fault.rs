@@ -1,6 +1,8 @@
 //! Handlers for fatal signals and for exit(3) that leave a mark.
 
 use std::cell::Cell;
+use std::ffi::CString;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
@@ -31,6 +33,20 @@ pub fn clear_mark() {
     MARK.set(None);
 }
 
+/// Where a core dump goes whose name is not a whole path.
+static CORE_DIR: OnceLock<CString> = OnceLock::new();
+
+/// Lets a core dump of this process be left in `dir`, whatever the working directory is by then.
+pub fn dump_into(dir: CString) {
+    // The first one stays.
+    let _ = CORE_DIR.set(dir);
+}
+
+/// The address of that name, for a filter of system calls; 0: there is none.
+pub fn dump_address() -> u64 {
+    CORE_DIR.get().map_or(0, |dir| dir.as_ptr().addr() as u64)
+}
+
 /// A plain store: allowed in a signal handler.
 fn leave_mark() {
     // Without a destructor and with a constant initialiser this is a plain read of the thread's
@@ -47,6 +63,13 @@ extern "C" fn on_signal(signal: libc::c_int, info: *mut libc::siginfo_t, _: *mut
     let own = code > 0 || unsafe { (*info).si_pid() } == std::process::id() as libc::pid_t;
     if own {
         leave_mark();
+    }
+    if let Some(dir) = CORE_DIR.get() {
+        // SAFETY: a string that ends with a NUL and stays; chdir(2) is allowed in a handler. Where
+        // it fails there is no dump.
+        unsafe {
+            libc::chdir(dir.as_ptr());
+        }
     }
     if code <= 0 {
         // Sent, so nothing would raise it again by itself. SA_RESETHAND has put the default back.

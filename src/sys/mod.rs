@@ -16,10 +16,12 @@ pub mod fd;
 pub mod file;
 pub mod handle;
 pub mod lock;
+pub mod map;
 pub mod memory;
 pub mod mount;
 pub mod path;
 pub mod process;
+pub mod stream;
 pub mod xattr;
 
 pub use fd::{Fd, OpFd};

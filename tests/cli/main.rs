@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod crash_test;
 mod doctor;
 mod helper;
 mod mount;

@@ -256,6 +256,13 @@ pub(crate) fn as_below<T: PartialEq + Debug>(modes: &[Mode], body: impl Fn(&Path
     }
 }
 
+/// The seed of a test: its own, or what `FUSEX_TEST_SEED` says, to do again what was reported.
+pub(crate) fn seed(own: u64) -> u64 {
+    let Ok(given) = std::env::var("FUSEX_TEST_SEED") else { return own };
+    let hexadecimal = given.strip_prefix("0x").unwrap_or(&given);
+    u64::from_str_radix(hexadecimal, 16).expect("FUSEX_TEST_SEED is a hexadecimal number")
+}
+
 /// Who a test acts as.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Caller {

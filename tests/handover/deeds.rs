@@ -118,7 +118,7 @@ impl Deeds {
         let stream = self.streams.get_mut(name).unwrap();
         let mut names = Vec::new();
         while names.len() < count {
-            let Some((name, _)) = stream.next()? else { break };
+            let Some((name, _)) = stream.entry()? else { break };
             names.push(name.to_string_lossy().into_owned());
         }
         Ok(names.join(" "))

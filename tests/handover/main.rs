@@ -5,30 +5,8 @@
 mod common;
 
 // A load that knows what each call has to come to.
-#[path = "../survive/attrs.rs"]
-mod attrs;
-#[path = "../survive/check.rs"]
-mod check;
-#[path = "../survive/data.rs"]
-mod data;
-#[path = "../survive/files.rs"]
-mod files;
-#[path = "../survive/listing.rs"]
-mod listing;
-#[path = "../survive/locks.rs"]
-mod locks;
-#[path = "../survive/mapped.rs"]
-mod mapped;
-#[path = "../survive/model.rs"]
-mod model;
-#[path = "../survive/names.rs"]
-mod names;
-#[path = "../survive/oracle.rs"]
-mod oracle;
-#[path = "../survive/random.rs"]
-mod random;
-#[path = "../survive/tree.rs"]
-mod tree;
+#[path = "../survive/program.rs"]
+mod program;
 
 mod caller;
 mod damaged;

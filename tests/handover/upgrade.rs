@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::common::{Mode, Mount, SERVED};
 use crate::need_mounts;
-use crate::oracle::{Setup, run};
-use crate::random::seed;
+use crate::program::{finds_nothing, setup};
 use crate::unit::Unit;
 
 /// Upgrades while the load goes on.
@@ -41,10 +40,10 @@ fn no_call_fails(mode: Mode) {
     let unit = Unit::alone(&arguments);
     let (point, lower, over) = (unit.place.point(), unit.place.source(), AtomicBool::new(false));
     let lower = (!mode.contains(&"mem")).then_some(lower.as_path());
-    let setup = Setup { dir: &point, lower, seed: seed(7), threads: 3 };
+    let setup = setup(&point, lower, 7);
+    let stop = |count| count > LEAST && over.load(Ordering::Relaxed);
     let found = std::thread::scope(|scope| {
-        let load =
-            scope.spawn(|| run(&setup, |count| count > LEAST && over.load(Ordering::Relaxed)));
+        let load = scope.spawn(|| finds_nothing(&setup, stop));
         let upgraded = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             for _ in 0..UPGRADES {
                 upgrade(&unit);
@@ -52,11 +51,11 @@ fn no_call_fails(mode: Mode) {
             }
         }));
         over.store(true, Ordering::Relaxed);
-        let found = load.join().unwrap();
+        let found = load.join();
         upgraded.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-        found
+        found.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     });
-    let operations = found.unwrap_or_else(|report| panic!("{report}"));
+    let operations = found.operations;
     eprintln!("{mode:?}: {operations} operations");
     assert_eq!(unit.number("damaged_records"), 0);
 }

@@ -60,11 +60,11 @@ fn appending_through_create_and_mapped_memory() {
         // O_APPEND only concerns write(2); what is mapped is written where it stands.
         let writer = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let map = sys::Map::new(&writer, 5000, true, true).unwrap();
-        map.write(10, b"mapped");
+        map.write(10, b"mapped").unwrap();
         map.sync().unwrap();
         assert_eq!(file.metadata().unwrap().len(), 5000, "msync appends nothing");
         file.write_all(b"appended").unwrap();
-        map.write(4990, b"again");
+        map.write(4990, b"again").unwrap();
         map.sync().unwrap();
         drop(map);
         file.sync_all().unwrap();
@@ -88,7 +88,7 @@ fn a_mapping_of_the_appending_file_itself() {
         file.write_all(&[b'.'; 4096]).unwrap();
         let map = sys::Map::new(&file, 4096, true, true).unwrap();
         for round in 0..8 {
-            map.write(round * 500, b"mapped");
+            map.write(round * 500, b"mapped").unwrap();
             file.write_all(b"appended").unwrap();
             if round % 2 == 0 {
                 map.sync().unwrap();

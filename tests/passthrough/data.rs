@@ -72,7 +72,7 @@ fn data_not_yet_written_is_no_hole() {
         file.set_len(8 << 20).unwrap();
         file.write_at(&[1; 10], 1 << 20).unwrap();
         let map = sys::Map::new(&file, 8 << 20, true, true).unwrap();
-        map.write(4 << 20, b"mapped");
+        map.write(4 << 20, b"mapped").unwrap();
         let other = File::open(&path).unwrap();
         for file in [&file, &other] {
             let segments = segments(file).unwrap();

@@ -42,7 +42,7 @@ fn names_that_stay_are_listed_once_while_others_go() {
         fs::remove_file(dir.join("gone before")).unwrap();
         let mut stream = Stream::open(&dir).unwrap();
         let (mut listed, mut next) = (Vec::new(), 0);
-        while let Some((found, _)) = stream.next().unwrap() {
+        while let Some((found, _)) = stream.entry().unwrap() {
             listed.push(found);
             // After each a few are removed, some already listed and some not: all but each third.
             for number in next..(next + 5).min(COUNT) {
@@ -74,7 +74,7 @@ fn names_that_stay_are_listed_once_while_others_come() {
         fill(&dir, COUNT);
         let mut stream = Stream::open(&dir).unwrap();
         let (mut listed, mut made) = (Vec::new(), 0);
-        while let Some((found, _)) = stream.next().unwrap() {
+        while let Some((found, _)) = stream.entry().unwrap() {
             listed.push(found);
             if made < COUNT {
                 fs::write(dir.join(format!("new {made}")), "").unwrap();
@@ -119,13 +119,13 @@ fn positions_stay_good_during_changes() {
         let mut order = Vec::new();
         loop {
             let position = stream.tell();
-            let Some((found, _)) = stream.next().unwrap() else { break };
+            let Some((found, _)) = stream.entry().unwrap() else { break };
             order.push((position, found));
         }
         assert_eq!(order.len(), COUNT);
         for index in [0, 1, COUNT / 2, 17, COUNT - 1, 900, 3] {
             stream.seek(order[index].0);
-            assert_eq!(stream.next().unwrap().unwrap().0, order[index].1, "{mode:?} {index}");
+            assert_eq!(stream.entry().unwrap().unwrap().0, order[index].1, "{mode:?} {index}");
         }
         // Every other name is removed; a position then stands before the next that is left.
         for (_, gone) in order.iter().skip(1).step_by(2) {
@@ -219,7 +219,7 @@ fn a_hundred_thousand_entries() {
             let mut numbers = BTreeMap::<u64, usize>::new();
             let mut stream = Stream::open(&mount.point()).unwrap();
             let mut names = Vec::new();
-            while let Some((name, ino)) = stream.next().unwrap() {
+            while let Some((name, ino)) = stream.entry().unwrap() {
                 names.push(name);
                 *numbers.entry(ino).or_default() += 1;
             }

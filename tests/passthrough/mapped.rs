@@ -16,19 +16,19 @@ fn shared_memory_and_the_file_are_one() {
         let file = new_file(&path);
         file.write_all_at(&[b'.'; 12_288], 0).unwrap();
         let map = sys::Map::new(&file, 12_288, true, true).unwrap();
-        assert_eq!(map.read(5000, 3), b"...");
+        assert_eq!(map.read(5000, 3).unwrap(), b"...");
         file.write_all_at(b"written", 5000).unwrap();
-        assert_eq!(map.read(5000, 7), b"written");
-        map.write(9000, b"mapped");
+        assert_eq!(map.read(5000, 7).unwrap(), b"written");
+        map.write(9000, b"mapped").unwrap();
         let mut seen = [0; 6];
         file.read_exact_at(&mut seen, 9000).unwrap();
         assert_eq!(&seen, b"mapped", "without msync");
         // Another open and another mapping of the same file.
         let other = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         let second = sys::Map::new(&other, 12_288, true, true).unwrap();
-        assert_eq!(second.read(9000, 6), b"mapped");
-        second.write(100, b"both");
-        assert_eq!(map.read(100, 4), b"both");
+        assert_eq!(second.read(9000, 6).unwrap(), b"mapped");
+        second.write(100, b"both").unwrap();
+        assert_eq!(map.read(100, 4).unwrap(), b"both");
         map.sync().unwrap();
         drop((map, second));
         fs::read(&path).unwrap()
@@ -43,8 +43,8 @@ fn private_memory_stays_private() {
         fs::write(&path, [b'.'; 8192]).unwrap();
         let file = File::open(&path).unwrap();
         let map = sys::Map::new(&file, 8192, true, false).unwrap();
-        map.write(10, b"private");
-        assert_eq!(map.read(9, 9), b".private.");
+        map.write(10, b"private").unwrap();
+        assert_eq!(map.read(9, 9).unwrap(), b".private.");
         assert!(fs::read(&path).unwrap() == [b'.'; 8192]);
         // Of a file that is not open for writing a shared mapping cannot be written.
         sys::Map::new(&file, 8192, true, true).err()
@@ -60,12 +60,12 @@ fn memory_outlives_the_descriptor_and_the_name() {
         file.write_all_at(&[b'.'; 4096], 0).unwrap();
         let map = sys::Map::new(&file, 4096, true, true).unwrap();
         drop(file);
-        map.write(0, b"closed");
+        map.write(0, b"closed").unwrap();
         assert_eq!(&fs::read(&path).unwrap()[..6], b"closed");
         fs::remove_file(&path).unwrap();
-        map.write(0, b"unlinked");
+        map.write(0, b"unlinked").unwrap();
         map.sync().unwrap();
-        assert_eq!(map.read(0, 8), b"unlinked");
+        assert_eq!(map.read(0, 8).unwrap(), b"unlinked");
     });
 }
 
@@ -77,11 +77,11 @@ fn a_shorter_and_longer_file_shows_zeros() {
         let file = new_file(&path);
         file.write_all_at(&[b'x'; 12_288], 0).unwrap();
         let map = sys::Map::new(&file, 12_288, true, true).unwrap();
-        map.write(6000, b"dirty");
+        map.write(6000, b"dirty").unwrap();
         file.set_len(5000).unwrap();
         file.set_len(12_288).unwrap();
-        assert_eq!(map.read(4998, 4), [b'x', b'x', 0, 0]);
-        assert_eq!(map.read(6000, 5), [0; 5]);
+        assert_eq!(map.read(4998, 4).unwrap(), [b'x', b'x', 0, 0]);
+        assert_eq!(map.read(6000, 5).unwrap(), [0; 5]);
         fs::read(&path).unwrap()
     });
 }
@@ -98,7 +98,7 @@ fn mapped_writes_move_mtime() {
         let mut last = fs::metadata(&path).unwrap();
         for round in 0..3 {
             std::thread::sleep(Duration::from_millis(30));
-            map.write(round * 10, b"mapped");
+            map.write(round * 10, b"mapped").unwrap();
             map.sync().unwrap();
             // While it is open, through both, and with what the kernel was told just before.
             let now = fs::metadata(&path).unwrap();
@@ -107,7 +107,7 @@ fn mapped_writes_move_mtime() {
             last = now;
         }
         std::thread::sleep(Duration::from_millis(30));
-        map.write(0, b"the last");
+        map.write(0, b"the last").unwrap();
         drop(map);
         drop(file);
         assert!(
@@ -134,12 +134,12 @@ fn under_passthrough_the_memory_is_that_below() {
     let below =
         OpenOptions::new().read(true).write(true).open(mount.source().join("file")).unwrap();
     let map_below = sys::Map::new(&below, 4096, true, true).unwrap();
-    map.write(0, b"from above");
-    assert_eq!(map_below.read(0, 10), b"from above");
-    map_below.write(0, b"from below");
-    assert_eq!(map.read(0, 10), b"from below");
+    map.write(0, b"from above").unwrap();
+    assert_eq!(map_below.read(0, 10).unwrap(), b"from above");
+    map_below.write(0, b"from below").unwrap();
+    assert_eq!(map.read(0, 10).unwrap(), b"from below");
     below.write_all_at(b"written below", 0).unwrap();
-    assert_eq!(map.read(0, 13), b"written below");
+    assert_eq!(map.read(0, 13).unwrap(), b"written below");
 }
 
 #[test]

@@ -48,7 +48,7 @@ const ACTIONS: &[(&str, Action)] = &[
     }),
     ("mapped write", |path| {
         let map = sys::Map::new(&writable(path)?, 7, true, true)?;
-        map.write(0, b"X");
+        map.write(0, b"X").unwrap();
         map.sync().map_err(Into::into)
     }),
     ("chown to the same", |path| {

@@ -9,7 +9,7 @@ use std::os::unix::fs::FileExt;
 
 use crate::common::Mount;
 use crate::kills::supervisor;
-use crate::random::Random;
+use fusex::crash::workload::Random;
 
 const WORD: u64 = 8;
 /// "fusexare", little endian.

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use fusex::crash::workload::Random;
 use nix::errno::Errno;
 use serde_json::Value;
 
@@ -13,7 +14,6 @@ use crate::line::{
     fusex, goes, mount, nothing_left, number, said, socket, status, stop, supervise, until,
 };
 use crate::need_mounts;
-use crate::random::Random;
 
 const KEYS: &str = "schema mount_point connection generation worker_pid supervisor_pid standby_pid \
     worker_deaths supervisor_deaths last_takeover_ns recovered_from_slots recovered_resent \

@@ -6,6 +6,7 @@ use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::mpsc::channel;
 
+use fusex::crash::workload::Random;
 use nix::errno::Errno;
 
 use crate::arena::LiveArena;
@@ -13,7 +14,6 @@ use crate::common::{Mode, Mount, SOON, code, errno};
 use crate::kept::{kill_worker, new_file};
 use crate::line::{nothing_left, number, status, stop};
 use crate::need_mounts;
-use crate::random::Random;
 
 /// Each fstat(2) asks the server.
 const ASKED: Mode = &["-o", "nopassthrough,attr_timeout=0"];
@@ -160,7 +160,7 @@ const REGIONS: [(&str, u64); 10] = [
 fn flip_anywhere(deaths: bool, seed: u64) {
     let mount = Mount::new(ASKED);
     let (supervisor, point) = (supervisor(&mount), mount.point());
-    let mut random = Random::new(crate::random::seed(seed));
+    let mut random = Random::new(crate::common::seed(seed));
     let arena = LiveArena::of(&mount);
     for round in 0..5 {
         let dir = point.join(format!("dir-{round}"));

@@ -11,7 +11,7 @@ use crate::leaks::descriptors;
 use crate::line::{number, socket, status, stop};
 use crate::load::under_load;
 use crate::need_mounts;
-use crate::random::Random;
+use fusex::crash::workload::Random;
 
 const CONNECTIONS: usize = 3000;
 
@@ -64,7 +64,7 @@ fn harmless(body: impl FnOnce(&Path)) {
 fn bytes_that_are_no_request() {
     need_mounts!();
     harmless(|socket| {
-        let mut random = Random::new(crate::random::seed(8));
+        let mut random = Random::new(crate::common::seed(8));
         let long = [&vec![b'x'; 1 << 20][..], b"\n"].concat();
         let nested = [&b"["[..].repeat(4000)[..], b"\n"].concat();
         let fixed: [&[u8]; 7] = [

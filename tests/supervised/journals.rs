@@ -3,6 +3,7 @@
 
 use std::fs;
 
+use fusex::crash::workload::Random;
 use nix::sys::signal::Signal;
 
 use crate::arena::LiveArena;
@@ -11,7 +12,6 @@ use crate::damage::{ends, ends_well, supervisor};
 use crate::kills::{Killer, Victims};
 use crate::line::{number, status};
 use crate::need_mounts;
-use crate::random::Random;
 
 const SERVED: Mode = &["-o", "nopassthrough", "--restart-limit", "8"];
 
@@ -34,7 +34,7 @@ fn damaged_journals_harm_no_supervisor() {
     need_mounts!();
     let mount = Mount::new(&["-o", "nopassthrough,attr_timeout=0"]);
     let (supervisor, arena) = (supervisor(&mount), LiveArena::of(&mount));
-    let mut random = Random::new(crate::random::seed(6));
+    let mut random = Random::new(crate::common::seed(6));
     for round in 0..5 {
         arena.damage_anywhere(arena.region("journals"), 0, 20, &mut random);
         Killer::new(&mount, Victims::Worker, &[Signal::SIGKILL]).kill().unwrap();

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use fusex::crash::workload::Random;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::Signal;
 use nix::sys::statvfs::statvfs;
@@ -15,7 +16,6 @@ use crate::common::{DEFAULT, Mode, Mount, NEVER, Place, SERVED, sum};
 use crate::kills::{Killer, Victims, supervisor};
 use crate::line::{number, status};
 use crate::need_mounts;
-use crate::random::Random;
 
 const MODES: [Mode; 2] = [DEFAULT, SERVED];
 const MEBIBYTE: usize = 1 << 20;
@@ -43,7 +43,7 @@ fn a_directory_is_read_on_from_where_it_was() {
         names.iter().for_each(|name| fs::write(mount.source().join(name), "").unwrap());
         let mut stream = Stream::open(&mount.point()).unwrap();
         let take = |stream: &mut Stream, count: usize| -> Vec<_> {
-            (0..count).map(|_| stream.next().unwrap().expect("more").0).collect()
+            (0..count).map(|_| stream.entry().unwrap().expect("more").0).collect()
         };
         let mut listed = take(&mut stream, 100);
         let position = stream.tell();
@@ -150,14 +150,14 @@ fn mapped_memory_stays_the_file() {
         file.write_all_at(&data, 0).unwrap();
         let map = Map::new(&file, MEBIBYTE, true, true).unwrap();
         let mut write = |at: usize, bytes: &[u8]| {
-            map.write(at, bytes);
+            map.write(at, bytes).unwrap();
             data[at..at + bytes.len()].copy_from_slice(bytes);
         };
         write(5000, b"before the death");
         kill_worker(&mount);
         write(500_000, b"after the death");
         map.sync().unwrap();
-        assert_eq!(sum(&map.read(0, MEBIBYTE)), sum(&data), "{mode:?}: mapped");
+        assert_eq!(sum(&map.read(0, MEBIBYTE).unwrap()), sum(&data), "{mode:?}: mapped");
         let mut seen = vec![0; MEBIBYTE];
         file.read_exact_at(&mut seen, 0).unwrap();
         assert_eq!(sum(&seen), sum(&data), "{mode:?}: read");

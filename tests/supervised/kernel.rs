@@ -10,7 +10,7 @@ use crate::kept::{kill_worker, new_file};
 use crate::line::{fusex, number, status, text};
 use crate::load::under_load;
 use crate::need_mounts;
-use crate::random::Random;
+use fusex::crash::workload::Random;
 
 #[test]
 fn doctor_names_the_bugs_of_this_kernel() {

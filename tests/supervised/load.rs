@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::common::{SOON, wait_until};
-use crate::random::Random;
+use fusex::crash::workload::Random;
 
 const CALLERS: u64 = 2;
 /// Rounds that each of them makes before it begins and after it is over.

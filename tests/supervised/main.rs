@@ -7,9 +7,6 @@ mod common;
 #[allow(dead_code)]
 #[path = "../survive/kills.rs"]
 mod kills;
-#[allow(dead_code)]
-#[path = "../survive/random.rs"]
-mod random;
 
 mod arena;
 mod commands;

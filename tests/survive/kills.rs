@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use fusex::crash::workload::Random;
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sys::signal::Signal;
 
 use crate::common::{Mount, SOON, sys, wait_until};
-use crate::random::Random;
 
 /// How long the next one may take to come.
 const SUCCESSOR: Duration = Duration::from_secs(10);

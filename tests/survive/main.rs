@@ -3,20 +3,9 @@
 #[path = "../common/mod.rs"]
 mod common;
 
-mod attrs;
-mod check;
-mod data;
-mod files;
 mod kills;
-mod listing;
-mod locks;
-mod mapped;
-mod model;
-mod names;
-mod oracle;
+mod program;
 mod quiet;
-mod random;
 mod single;
-mod tree;
 mod under;
 mod waiting;

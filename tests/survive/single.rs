@@ -7,13 +7,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use fusex::crash::workload::Random;
 use nix::sys::signal::Signal;
 
 use crate::common::sys::{Map, Stream};
 use crate::common::{DEFAULT, Mode, Mount, NEVER, SERVED, sum};
 use crate::kills::{Killer, Victims, descriptors, number, resident, supervisor, wait_for_rest};
 use crate::need_mounts;
-use crate::random::Random;
 
 const MEM: Mode = &["-t", "mem"];
 
@@ -71,7 +71,7 @@ fn an_open_directory() {
         names.iter().for_each(|name| drop(new_file(&dir.join(name))));
         let (mut killer, mut stream) = (killer(&mount), Stream::open(&dir).unwrap());
         let mut next = |count| -> Vec<_> {
-            (0..count).map_while(|_| stream.next().unwrap()).map(|(name, _)| name).collect()
+            (0..count).map_while(|_| stream.entry().unwrap()).map(|(name, _)| name).collect()
         };
         let mut listed = next(100);
         for _ in 0..9 {
@@ -83,7 +83,7 @@ fn an_open_directory() {
         assert_eq!((listed.len(), seen), (1000, names), "{mode:?}");
         // Back to a position of an earlier worker.
         let mut stream = Stream::open(&dir).unwrap();
-        let first: Vec<_> = (0..500).map(|_| stream.next().unwrap().unwrap().0).collect();
+        let first: Vec<_> = (0..500).map(|_| stream.entry().unwrap().unwrap().0).collect();
         let position = stream.tell();
         assert_eq!(stream.rest().unwrap().len(), 500);
         kill(&mut killer);
@@ -136,7 +136,7 @@ fn mapped_memory() {
         let map = Map::new(&file, LENGTH, true, true).unwrap();
         for round in 0..20 {
             let (bytes, at) = (random.bytes(3000), random.below(LENGTH - 3000));
-            map.write(at, &bytes);
+            map.write(at, &bytes).unwrap();
             expected[at..at + 3000].copy_from_slice(&bytes);
             kill(&mut killer);
             map.sync().unwrap();
@@ -145,7 +145,7 @@ fn mapped_memory() {
             let again = Map::new(&file, LENGTH, false, true).unwrap();
             let mut seen = vec![0; LENGTH];
             file.read_exact_at(&mut seen, 0).unwrap();
-            let all = [map.read(0, LENGTH), again.read(0, LENGTH), seen];
+            let all = [map.read(0, LENGTH).unwrap(), again.read(0, LENGTH).unwrap(), seen];
             all.iter().for_each(|seen| assert_eq!(sum(seen), sum(&expected), "{mode:?}, {round}"));
         }
     }

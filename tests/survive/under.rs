@@ -1,6 +1,7 @@
-//! The program of [`crate::oracle`] while the servers are ended every few milliseconds: it has to
+//! The program of [`fusex::crash::workload`] while the servers are ended every few milliseconds: it has to
 //! find nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -9,8 +10,7 @@ use nix::sys::signal::Signal;
 use crate::common::{DEFAULT, Mode, Mount, NEVER, SERVED, SINGLE, WRITEBACK};
 use crate::kills::{Killer, Victims, descriptors, wait_for_rest};
 use crate::need_mounts;
-use crate::oracle::{Setup, run};
-use crate::random::seed;
+use crate::program::{self, setup};
 
 /// What a worker may die of.
 const DEADLY: &[Signal] = &[
@@ -35,7 +35,7 @@ fn finds_nothing(mode: Mode, victims: Victims, pause: usize, least: u64) {
     }
     let (point, lower, before) = (mount.point(), mount.source(), descriptors(&mount));
     let lower = (!mode.contains(&"mem")).then_some(lower.as_path());
-    let setup = Setup { dir: &point, lower, seed: seed(least ^ pause as u64), threads: 4 };
+    let setup = setup(&point, lower, least ^ pause as u64);
     let signals = if victims == Victims::Worker { DEADLY } else { KILL };
     let (over, kills, start) = (AtomicBool::new(false), AtomicU64::new(0), Instant::now());
     let (found, killed) = std::thread::scope(|scope| {
@@ -50,12 +50,13 @@ fn finds_nothing(mode: Mode, victims: Victims, pause: usize, least: u64) {
         });
         let enough = || start.elapsed() >= TIME && kills.load(Ordering::Relaxed) >= least;
         // What it compares at the end, it compares while they still die.
-        let found = run(&setup, |_| over.load(Ordering::Relaxed) || enough());
+        let stop = |_| over.load(Ordering::Relaxed) || enough();
+        let found = catch_unwind(AssertUnwindSafe(|| program::finds_nothing(&setup, stop)));
         over.store(true, Ordering::Relaxed);
         (found, killer.join().expect("the killing thread"))
     });
     killed.unwrap_or_else(|error| panic!("{error}"));
-    let operations = found.unwrap_or_else(|report| panic!("{report}"));
+    let operations = found.unwrap_or_else(|panic| resume_unwind(panic)).operations;
     let kills = kills.load(Ordering::Relaxed);
     eprintln!("{mode:?}, {victims:?}: {operations} operations, {kills} kills");
     assert!(kills >= least, "only {kills}");
