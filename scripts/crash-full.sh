@@ -4,8 +4,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-deaths=${1:-2500}
-supervisors=${2:-50}
+deaths=${1:-10000}
+supervisors=${2:-200}
 out=target/crash
 mkdir -p "$out"
 cargo build --locked --release

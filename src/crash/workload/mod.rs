@@ -131,7 +131,11 @@ pub fn run(setup: &Setup<'_>, watch: &impl Watch) -> Result<Outcome, CrashError>
     let failed = AtomicBool::new(false);
     let common = match begun.map_err(|_| CrashError::Failed("the start panicked".into()))?? {
         Ok(common) => Arc::new(common),
-        Err(wrong) => return Ok(failed_at_start(wrong, watch)),
+        Err(wrong) if wrong.got.contains("ENOSPC") => {
+            let why = format!("no room for {} files beforehand: ask for fewer", setup.inodes);
+            return Err(CrashError::Failed(why));
+        }
+        Err(wrong) => return Ok(failed_at_start(setup, wrong, watch)),
     };
     let one = |thread| one_thread(setup, watch, &common, &possible, thread, &failed);
     let ends: Vec<End> = std::thread::scope(|scope| {
@@ -174,8 +178,9 @@ fn at_start(wrong: Wrong, watch: &impl Watch) -> Anomaly {
     }
 }
 
-fn failed_at_start(wrong: Wrong, watch: &impl Watch) -> Outcome {
-    Outcome { anomalies: vec![at_start(wrong, watch)], ..Outcome::default() }
+fn failed_at_start(setup: &Setup<'_>, wrong: Wrong, watch: &impl Watch) -> Outcome {
+    let script = Script::of_run(None, (0..setup.threads).map(|_| 1));
+    Outcome { anomalies: vec![at_start(wrong, watch)], script, ..Outcome::default() }
 }
 
 fn one_thread(

@@ -51,7 +51,7 @@ impl Script {
 
     /// What was done when each thread ended before an operation.
     pub(super) fn of_run(script: Option<&Script>, next: impl Iterator<Item = u64>) -> Script {
-        let whole = |next| vec![(1, next)];
+        let whole = |next| if next > 1 { vec![(1, next)] } else { Vec::new() };
         let Some(script) = script else { return Script(next.map(whole).collect()) };
         let cut = |(thread, next): (usize, u64)| {
             let spans = script.0.get(thread).into_iter().flatten();
