@@ -105,6 +105,8 @@ struct Player<'a> {
     /// The death that comes next.
     next: AtomicU64,
     over: AtomicBool,
+    /// How long nothing may be begun: files are made beforehand, and compared in the end.
+    patience: Duration,
     random: Mutex<Random>,
     /// What the workload does not see.
     own: Mutex<Vec<Anomaly>>,
@@ -128,6 +130,7 @@ impl<'a> Player<'a> {
             deaths: deaths.map_err(CrashError::Failed)?,
             next: AtomicU64::new(0),
             over: AtomicBool::new(false),
+            patience: 2 * HANGS + Duration::from_millis(trace.inodes as u64),
             random: Mutex::new(Random::new(trace.seed ^ run as u64)),
             own: Mutex::default(),
         })
@@ -149,6 +152,7 @@ impl<'a> Player<'a> {
 
     /// Kills until the program is over.
     fn kill(&self) {
+        let mut last = (0, Instant::now());
         while !self.over.load(Ordering::Relaxed) {
             match self.due() {
                 Some(death) if death.armed.is_none() => {
@@ -161,9 +165,15 @@ impl<'a> Player<'a> {
                 }
                 _ => std::thread::sleep(Duration::from_millis(5)),
             }
-            let stuck = self.progress.stuck(HANGS);
-            if let Some((thread, time)) = stuck.first() {
-                self.give_up(*thread, *time);
+            let begun = self.progress.total_begun();
+            if begun != last.0 {
+                last = (begun, Instant::now());
+            }
+            // Also before the first operation and behind the last one, which are none of a thread.
+            let quiet = last.1.elapsed();
+            let hang = (quiet > self.patience).then_some((0, quiet));
+            if let Some((thread, time)) = self.progress.stuck(HANGS).first().copied().or(hang) {
+                self.give_up(thread, time);
                 return;
             }
         }
