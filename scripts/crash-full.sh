@@ -1,6 +1,6 @@
 #!/bin/bash
 # The whole crash matrix, and the storms whose figures are in the README. Needs root. Takes about
-# an hour; the results lie in target/crash/ as JSON and as pages.
+# half an hour; the results lie in target/crash/ as JSON and as pages.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
