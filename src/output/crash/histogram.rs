@@ -26,7 +26,7 @@ impl Bin {
     }
 }
 
-/// The bins of a report from the first to the last that is not empty, at most [`ROWS`] of them.
+/// The bins of a report from the first to the last that is not empty, at most `ROWS` of them.
 pub fn bins(storm: &StormReport) -> Vec<Bin> {
     let mut above_ns = 0;
     let all: Vec<Bin> = storm
