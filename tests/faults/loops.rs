@@ -32,7 +32,7 @@ fn is_refused<T: Send + 'static>(server: &Server, call: &Call<T>) {
 /// The mount is given up: it says so and is gone.
 fn is_given_up(server: &mut Server, deaths: u32) {
     let status: ExitStatus = server.exit();
-    assert_eq!(status.code(), Some(Exit::Internal as i32), "{}", server.log());
+    assert_eq!(status.code(), Some(Exit::Internal.code().into()), "{}", server.log());
     let point = server.place().point();
     let line = format!(
         "mount point {}: {deaths} workers in a row died without finishing a request: the connection \

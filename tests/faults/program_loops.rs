@@ -42,8 +42,8 @@ fn a_mount_without_workers_is_given_up() {
     // The last: it came when all was over, on a slow machine.
     let expected = [Errno::ECONNABORTED, Errno::ENOTCONN, Errno::ENOENT];
     assert!(expected.contains(&errno(error)));
-    assert_eq!(server.exit().code(), Some(Exit::Internal as i32), "{}", server.log());
-    assert_eq!(Exit::Internal as i32, 4, "as README.md and --help say");
+    assert_eq!(server.exit().code(), Some(Exit::Internal.code().into()), "{}", server.log());
+    assert_eq!(Exit::Internal.code(), 4, "as README.md and --help say");
     assert!(server.log().contains("workers in a row died without finishing a request"));
     assert!(server.place().mounts().is_empty(), "the mount is gone");
 }

@@ -87,7 +87,7 @@ fn supervise(setup: Setup, place: PathBuf) -> i32 {
     let ready = || std::fs::write(place.join("ready"), "").unwrap();
     match service.run(&arena, config, ready) {
         Ok(()) => 0,
-        Err(error) => error.exit() as i32,
+        Err(error) => error.exit().code().into(),
     }
 }
 
