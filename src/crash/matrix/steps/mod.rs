@@ -119,6 +119,12 @@ impl Step {
         }
     }
 
+    /// Whether behind a crash a point is one of another request: what nobody waits for is not sent
+    /// again, and how many FORGETs come in one is the kernel's affair.
+    pub(super) fn is_another(&self, point: Point) -> bool {
+        self.class == Class::Forgets && matches!(point, Point::Read | Point::Begun)
+    }
+
     /// The points that its requests pass in any case.
     pub(super) fn must_pass(&self, flavour: Flavour) -> Vec<Point> {
         use Point::*;
