@@ -5,6 +5,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use fusex::crash::storm::DEADLY;
 use nix::sys::signal::Signal;
 
 use crate::common::{DEFAULT, Mode, Mount, NEVER, SERVED, SINGLE, WRITEBACK};
@@ -12,15 +13,6 @@ use crate::kills::{Killer, Victims, descriptors, wait_for_rest};
 use crate::need_mounts;
 use crate::program::{self, setup};
 
-/// What a worker may die of.
-const DEADLY: &[Signal] = &[
-    Signal::SIGKILL,
-    Signal::SIGSEGV,
-    Signal::SIGBUS,
-    Signal::SIGABRT,
-    Signal::SIGFPE,
-    Signal::SIGTERM,
-];
 const KILL: &[Signal] = &[Signal::SIGKILL];
 /// The program runs this long at least.
 const TIME: Duration = Duration::from_secs(3);
