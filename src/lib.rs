@@ -28,6 +28,7 @@
 //! | [`doctor`] | what a machine can do |
 //! | [`exit`] | exit codes |
 //! | [`output`] | what is printed, in each of its forms |
+//! | [`stats`] | what every FUSE mount of the machine is doing |
 //! | [`sys`] | system calls: the only place with `unsafe` |
 
 pub mod channel;
@@ -41,6 +42,7 @@ pub mod mount;
 pub mod output;
 pub mod recovery;
 pub mod session;
+pub mod stats;
 pub mod supervise;
 pub mod sys;
 pub mod wire;
