@@ -16,6 +16,9 @@ _fusex() {
             ",$1")
                 cmd="fusex"
                 ;;
+            fusex,bpf-stats)
+                cmd="fusex__subcmd__bpf__subcmd__stats"
+                ;;
             fusex,crash-test)
                 cmd="fusex__subcmd__crash__subcmd__test"
                 ;;
@@ -53,12 +56,58 @@ _fusex() {
 
     case "${cmd}" in
         fusex)
-            opts="-h -V --help --version crash-test doctor mount supervise umount"
+            opts="-h -V --help --version bpf-stats crash-test doctor mount supervise umount"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__bpf__subcmd__stats)
+            opts="-i -c -h -V --interval --count --once --histogram --top --slow --stuck --json --openmetrics --listen --live --probe --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --interval)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -i)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --count)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --top)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --slow)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --stuck)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --listen)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -26,11 +26,26 @@ end
 
 complete -c fusex -n "__fish_fusex_needs_command" -s h -l help -d 'Print help'
 complete -c fusex -n "__fish_fusex_needs_command" -s V -l version -d 'Print version'
+complete -c fusex -n "__fish_fusex_needs_command" -f -a "bpf-stats" -d 'Show what FUSE mounts are doing, whoever serves them'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "crash-test" -d 'Kill the processes of a mount, and see whether anybody notices'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "doctor" -d 'Look at what this machine can and cannot do'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "mount" -d 'Mount a directory, or a file system in memory'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "supervise" -d 'Mount and stay in the foreground as a service, or talk to the supervisor of a mount'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "umount" -d 'Take a FUSE mount away'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -s i -l interval -d 'So many seconds from one report to the next, such as 5 or 0.5 [default: 1]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -s c -l count -d 'End after so many reports [default: go on until interrupted]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l top -d 'Also show the N processes and the N nodes that caused the most requests [default: 0, and 10 with \'--live\']' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l slow -d 'Print a line for each request that took longer, as it ends, in place of reports (\'-i\': both)' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l stuck -d 'Print a line for each request that has waited so long for its answer, in place of reports (\'-i\': both)' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l listen -d 'Serve it over HTTP, at /metrics, in place of printing it [default: 127.0.0.1:9857]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l once -d 'One report. With \'--stuck\' alone: look once, without waiting'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l histogram -d 'Show the times of each operation as histograms, by powers of two'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l json -d 'Print JSON: one object a line'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l openmetrics -d 'Print OpenMetrics text: counters since the start, with \'# EOF\' after each report'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l live -d 'A view that fills the terminal, with keys'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l probe -d 'Say what can be measured on this machine, and why not more; then end'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -s V -l version -d 'Print version'
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l kill-worker -d 'A storm: kill workers, until the end or N of them' -r
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l kill-supervisor -d 'A storm: kill supervisors, until the end or N of them' -r
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l replay -d 'Run a failed storm again, from the trace it wrote; with \'--trace\' it is made smaller too' -r -F

@@ -153,7 +153,7 @@ finished() {
 
 need_rust
 step "what is missing"
-install_missing cc=gcc /usr/include/stdio.h=libc6-dev fusermount3=fuse3 findmnt=util-linux git=git \
+install_missing "${build_needs[@]}" fusermount3=fuse3 findmnt=util-linux git=git \
     sqlite3=sqlite3
 [ -e /dev/fuse ] || { echo "/dev/fuse is not there: try 'modprobe fuse' as root" >&2; exit 1; }
 

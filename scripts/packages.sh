@@ -2,6 +2,11 @@
 # What scripts/demo.sh and scripts/test.sh have in common: installing what is missing.
 # Sourced by bash; Debian and what descends from it.
 
+# What it takes to build fusex, besides Rust.
+# shellcheck disable=SC2034 # Used by who sources this.
+build_needs=(cc=gcc make=make /usr/include/stdio.h=libc6-dev clang=clang pkg-config=pkg-config
+    /usr/include/libelf.h=libelf-dev /usr/include/zlib.h=zlib1g-dev)
+
 # install_missing THING=PACKAGE...: installs the packages of the things that are not there. A
 # thing is a program, or a file when it has a slash. Fails, having said what to do, when that
 # cannot be done.

@@ -97,9 +97,10 @@ posix() {
 }
 
 need_rust
-install_missing cc=build-essential make=build-essential /usr/include/sys/acl.h=libacl1-dev \
-    fusermount3=fuse3 findmnt=util-linux mountpoint=util-linux git=git tar=tar rsync=rsync \
-    sqlite3=sqlite3 setfattr=attr setfacl=acl stress-ng=stress-ng fio=fio ||
+install_missing "${build_needs[@]}" /usr/include/sys/acl.h=libacl1-dev fusermount3=fuse3 \
+    findmnt=util-linux mountpoint=util-linux git=git tar=tar rsync=rsync sqlite3=sqlite3 \
+    setfattr=attr setfacl=acl stress-ng=stress-ng fio=fio \
+    /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client ||
     echo "going on without: what needs them is skipped" >&2
 
 for script in scripts/*.sh tests/workloads/*.sh .ci/run; do

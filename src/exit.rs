@@ -1,5 +1,5 @@
-//! Exit codes: those of mount(8), so that scripts and fstab can rely on them. `fusex crash-test`,
-//! which scripts use as a test, has its own.
+//! Exit codes: those of mount(8), so that scripts and fstab can rely on them. `fusex crash-test`
+//! and `fusex bpf-stats`, which scripts use as a test, have their own.
 
 use std::process::ExitCode;
 
@@ -25,9 +25,10 @@ pub enum Exit {
     Mount,
     /// Some of several mounts succeeded.
     Partly,
-    /// A crash test found something.
+    /// A crash test found something, or `bpf-stats --once --stuck` a request.
     Anomaly,
-    /// A crash test was not run: incorrect invocation, or something is in the way.
+    /// A crash test or a measurement was not made: incorrect invocation, or something is in the
+    /// way.
     Untested,
     /// A crash test was not run: this machine or user cannot do it.
     Unsupported,
@@ -50,6 +51,13 @@ Exit status:
   1   an anomaly, or a cell of the matrix that is wrong or not reached
   2   incorrect invocation, or the test could not be run
   77  no privilege or no kernel support: nothing was tested";
+
+/// The same of `fusex bpf-stats`.
+pub const BPF_STATS_STATUS: &str = "\
+Exit status:
+  0   success, also when interrupted or with less than is wished for
+  1   with --once --stuck: a request is stuck
+  2   incorrect invocation, or nothing could be measured or written";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {

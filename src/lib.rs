@@ -11,7 +11,8 @@
 //!     --> one writev --> slot cleared
 //! ```
 //!
-//! One direction, no callbacks back up.
+//! One direction, no callbacks back up. `fusex bpf-stats` looks at all mounts from beside: the
+//! kernel's counts ([`bpf`]) and tables ([`stats`]) become reports ([`output`]).
 //!
 //! # Map
 //!
@@ -23,6 +24,7 @@
 //! | [`session`] | INIT, dispatch, serving threads, interrupts |
 //! | [`fs`] | the [`fs::Filesystem`] trait; passthrough, mem |
 //! | [`recovery`] | request slots (the arena and the journal join them) |
+//! | [`bpf`] | BPF programs: loading, attaching, what they count |
 //! | [`cli`], [`commands`] | the command line and what each subcommand does |
 //! | [`crash`] | crash tests: kill points, workload with oracle, verdict |
 //! | [`doctor`] | what a machine can do |
@@ -31,6 +33,7 @@
 //! | [`stats`] | what every FUSE mount of the machine is doing |
 //! | [`sys`] | system calls: the only place with `unsafe` |
 
+pub mod bpf;
 pub mod channel;
 pub mod cli;
 pub mod commands;

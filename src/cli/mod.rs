@@ -3,6 +3,7 @@
 //! [`main`] is the whole program: parse, set up the log, run, map to an exit code. Every error
 //! comes out once, as one line: `fusex: what: cause: cure`.
 
+pub mod bpf_stats;
 pub mod crash_test;
 pub mod doctor;
 pub mod helper;
@@ -34,6 +35,7 @@ struct Fusex {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
+    BpfStats(bpf_stats::BpfStatsArgs),
     CrashTest(Box<crash_test::CrashTestArgs>),
     Doctor(doctor::DoctorArgs),
     Mount(mount::MountArgs),
@@ -87,7 +89,10 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Option<Subcommand>> {
                 Some(name) => one_line(&format!("fusex {name}"), &error),
                 None => one_line("fusex", &error),
             };
-            let exit = if subcommand == Some("crash-test") { Exit::Untested } else { Exit::Usage };
+            let exit = match subcommand {
+                Some("bpf-stats" | "crash-test") => Exit::Untested,
+                _ => Exit::Usage,
+            };
             Err(Failure { exit, message }.into())
         }
     }
@@ -96,6 +101,10 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Option<Subcommand>> {
 fn run(subcommand: Option<Subcommand>) -> anyhow::Result<Exit> {
     match subcommand {
         None => Ok(Exit::Success),
+        Some(Subcommand::BpfStats(args)) => {
+            start_log(LevelFilter::WARN);
+            commands::bpf_stats::run(&args.check()?)
+        }
         Some(Subcommand::CrashTest(args)) => {
             start_log(LevelFilter::WARN);
             commands::crash_test::run(&args.check()?)

@@ -1,6 +1,6 @@
 //! `fusex crash-test`.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,6 +11,7 @@ use nix::unistd::{AccessFlags, access};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tempfile::NamedTempFile;
 
+use super::print;
 use crate::cli::crash_test::{Asked, CrashTest, Tests};
 use crate::crash::CrashError;
 use crate::crash::faults;
@@ -41,7 +42,8 @@ pub fn run(test: &CrashTest) -> anyhow::Result<Exit> {
     let findings = match &test.asked {
         Asked::ListPoints => {
             let text = if test.json { points::json()? } else { points::list(Look::of_stdout()) };
-            return print(&text).map(|()| Exit::Success);
+            print(&text).map_err(CrashError::io("stdout"))?;
+            return Ok(Exit::Success);
         }
         Asked::Replay { file, smaller } => {
             check_machine()?;
@@ -59,16 +61,8 @@ pub fn run(test: &CrashTest) -> anyhow::Result<Exit> {
         true => json::json(&findings)?,
         false => text::text(&findings, Look::of_stdout()),
     };
-    print(&text)?;
+    print(&text).map_err(CrashError::io("stdout"))?;
     Ok(if findings.anomalies() == 0 { Exit::Success } else { Exit::Anomaly })
-}
-
-fn print(text: &str) -> anyhow::Result<()> {
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // A closed pipe ("| head") is no failure.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result.map_err(CrashError::io("stdout"))?),
-    }
 }
 
 /// Whether mounts of our own can be made and looked into.

@@ -1,8 +1,8 @@
 //! `fusex supervise list`, `status`, `restart`, `upgrade`, `stop`.
 
-use std::io::{ErrorKind, Write};
 use std::path::Path;
 
+use super::print;
 use crate::cli::supervise::Action;
 use crate::supervise::client;
 use crate::supervise::protocol::{Request, Status};
@@ -22,11 +22,8 @@ pub fn run(action: &Action) -> anyhow::Result<()> {
         Action::Upgrade { mountpoint } => ask(mountpoint, Request::Upgrade).map(quiet)?,
         Action::Stop { mountpoint } => ask(mountpoint, Request::Stop).map(quiet)?,
     };
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // A closed pipe ("| head") is no failure.
-        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
-        result => Ok(result?),
-    }
+    print(&text)?;
+    Ok(())
 }
 
 /// Nothing to say but that it went well, which the exit code does.

@@ -4,9 +4,12 @@
 //! means that a mount does not work here; `warn`, that it works with less.
 
 mod kernel;
+mod stats;
 mod system;
 
 use std::fmt;
+
+use crate::stats::collect;
 
 /// How a check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,7 @@ impl fmt::Display for Check {
 pub fn examine() -> Vec<Check> {
     let mut checks = kernel::checks();
     checks.extend(system::checks());
+    checks.extend(stats::checks(&collect::probe()));
     checks
 }
 

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 
 pub use error::MountError;
 pub use options::{Cache, OptionError, Options};
-pub use unmount::{unmount, without_last};
+pub use unmount::{find, unmount, without_last};
 
 use crate::Errno;
 

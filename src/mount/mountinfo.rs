@@ -39,6 +39,12 @@ impl Entry {
         let kind = self.fs_type.split('.').next().unwrap_or_default();
         matches!(kind, "fuse" | "fuseblk")
     }
+
+    /// The FUSE connection's id: the file system's device number as the kernel keeps it. For
+    /// `fuseblk`, which has the numbers of its disk, it is more than the minor one.
+    pub fn connection(&self) -> u32 {
+        self.major << 20 | self.minor
+    }
 }
 
 /// Every mount that this process sees, in the kernel's order: a later one on the same mount

@@ -20,7 +20,7 @@ const NAMED: usize = 4;
 /// # Errors
 /// Nothing is mounted there, or something that is not FUSE; it is busy; no permission.
 pub fn unmount(mountpoint: &Path, lazy: bool) -> Result<(), MountError> {
-    let path = find(mountpoint)?;
+    let path = find(mountpoint)?.mount_point;
     if !nix::unistd::geteuid().is_root() {
         return fusermount::unmount(&path, lazy);
     }
@@ -38,8 +38,11 @@ fn refuse(path: PathBuf, errno: Errno, cure: &'static str) -> MountError {
     MountError::Umount { path, errno, cure }
 }
 
-/// The canonical path of the FUSE mount that the user means.
-fn find(given: &Path) -> Result<PathBuf, MountError> {
+/// The FUSE mount that the user means. It is not touched, unless `given` is a path inside of it.
+///
+/// # Errors
+/// Nothing is mounted there, or something that is not FUSE.
+pub fn find(given: &Path) -> Result<mountinfo::Entry, MountError> {
     let table = mountinfo::read().map_err(|error| MountError::System {
         what: "/proc/self/mountinfo",
         errno: error.raw_os_error().map_or(Errno::EIO, Errno::from_raw),
@@ -61,12 +64,12 @@ fn find(given: &Path) -> Result<PathBuf, MountError> {
     }
 }
 
-fn fuse_only(entry: &mountinfo::Entry) -> Result<PathBuf, MountError> {
-    let path = entry.mount_point.clone();
+fn fuse_only(entry: &mountinfo::Entry) -> Result<mountinfo::Entry, MountError> {
     if entry.is_fuse() {
-        Ok(path)
+        Ok(entry.clone())
     } else {
-        Err(MountError::NotFuse { path, fs_type: entry.fs_type.clone() })
+        let (path, fs_type) = (entry.mount_point.clone(), entry.fs_type.clone());
+        Err(MountError::NotFuse { path, fs_type })
     }
 }
 

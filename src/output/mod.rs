@@ -2,7 +2,10 @@
 //!
 //! Exporters are pure: a report and a [`Look`] in, text out. Who calls them writes it.
 
+mod bar;
 pub mod crash;
+pub mod live;
+pub mod stats;
 
 use std::fmt::Write;
 use std::io::IsTerminal;
@@ -40,8 +43,7 @@ impl Look {
 pub fn plain(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut line, c| {
         match c {
-            // Those that turn the direction of writing around make a line say what it does not.
-            c if c.is_control() || ('\u{202a}'..='\u{202e}').contains(&c) => {
+            c if is_command(c) => {
                 // To a String it does not fail.
                 let _ = write!(line, "{}", c.escape_default());
             }
@@ -49,6 +51,12 @@ pub fn plain(text: &str) -> String {
         }
         line
     })
+}
+
+/// Whether a terminal does something else with it than show it.
+fn is_command(c: char) -> bool {
+    // Those that turn the direction of writing around make a line say what it does not.
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// A time with three digits that say something.
@@ -59,6 +67,22 @@ pub fn time(ns: u64) -> String {
         999_500..999_500_000 => (ns as f64 / 1e6, "ms"),
         _ => (ns as f64 / 1e9, "s"),
     };
+    three_digits(value, unit)
+}
+
+/// A number of bytes with three digits that say something.
+pub fn bytes(bytes: f64) -> String {
+    let mut value = bytes;
+    for unit in ["B", "KiB", "MiB", "GiB", "TiB"] {
+        if value < 999.5 {
+            return if unit == "B" { format!("{value:.0} B") } else { three_digits(value, unit) };
+        }
+        value /= 1024.0;
+    }
+    three_digits(value, "PiB")
+}
+
+fn three_digits(value: f64, unit: &str) -> String {
     let decimals = match value {
         ..9.995 => 2,
         ..99.95 => 1,
@@ -93,8 +117,25 @@ mod tests {
     }
 
     #[test]
+    fn sizes() {
+        let expected = [
+            (0.0, "0 B"),
+            (999.4, "999 B"),
+            (999.5, "0.98 KiB"),
+            (1536.0, "1.50 KiB"),
+            (10_240.0, "10.0 KiB"),
+            (1_048_576.0 * 999.0, "999 MiB"),
+            (1e30, "888178419700125 PiB"),
+        ];
+        for (number, text) in expected {
+            assert_eq!(bytes(number), text);
+        }
+    }
+
+    #[test]
     fn nothing_reaches_the_terminal() {
         assert_eq!(plain("a\x1b[31mb\nc\u{202e}d"), "a\\u{1b}[31mb\\nc\\u{202e}d");
+        assert_eq!(plain("a\u{9b}1m\u{2066}b"), "a\\u{9b}1m\\u{2066}b");
         assert_eq!(plain("ä \"b\" 'c'"), "ä \"b\" 'c'");
     }
 

@@ -5,9 +5,14 @@
 //! [`Snapshot::since`] makes of two of them what happened in between. Nothing here asks a FUSE
 //! file system anything: a mount whose server hangs can be looked at like any other.
 
+pub mod collect;
 pub mod histogram;
+pub mod machine;
+mod process;
+mod servers;
 pub mod tier;
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::SystemTime;
@@ -171,6 +176,8 @@ pub struct Request {
     pub age_ns: u64,
     /// ns from sent to read by the server; none where it was not read, or no split is known.
     pub queue_ns: Option<u64>,
+    /// Whether the server has read it, where that is known.
+    pub read: Option<bool>,
     /// Sent before the measurement began: the age is at least that.
     pub older: bool,
 }
@@ -217,7 +224,7 @@ pub struct Caller {
 pub struct Node {
     /// The server's number for it.
     pub id: u64,
-    /// Its path below the mount point, where that is known.
+    /// Its path, where a process has it open.
     pub path: Option<String>,
     /// Requests answered.
     pub count: u64,
@@ -226,11 +233,19 @@ pub struct Node {
 }
 
 impl Snapshot {
+    /// Leaves each connection the first `top` of its callers and nodes.
+    pub fn keep_top(&mut self, top: usize) {
+        for connection in &mut self.connections {
+            connection.callers.truncate(top);
+            connection.nodes.truncate(top);
+        }
+    }
+
     /// What happened since `earlier`, a snapshot of the same measurement. What is now (requests
     /// in flight, the server, …) stays; a connection that is new has all of its counts.
     pub fn since(&self, earlier: &Snapshot) -> Snapshot {
         let mut since = self.clone();
-        since.covers_ns = self.taken_ns.saturating_sub(earlier.taken_ns);
+        since.covers_ns = self.covers_ns.saturating_sub(earlier.covers_ns);
         for connection in &mut since.connections {
             let before = earlier.connections.iter().find(|old| connection.continues(old));
             if let Some(before) = before {
@@ -257,6 +272,27 @@ impl Connection {
             }
         }
         self.operations.retain(|operation| operation.count > 0);
+        for caller in &mut self.callers {
+            if let Some(old) = before.callers.iter().find(|old| old.pid == caller.pid) {
+                caller.count = caller.count.saturating_sub(old.count);
+                caller.total_ns = caller.total_ns.saturating_sub(old.total_ns);
+            }
+        }
+        for node in &mut self.nodes {
+            if let Some(old) = before.nodes.iter().find(|old| old.id == node.id) {
+                node.count = node.count.saturating_sub(old.count);
+                node.total_ns = node.total_ns.saturating_sub(old.total_ns);
+            }
+        }
+        self.sort_parties();
+    }
+
+    /// Brings callers and nodes into their order, and leaves out those that did nothing.
+    fn sort_parties(&mut self) {
+        self.callers.retain(|caller| caller.count > 0);
+        self.callers.sort_by_key(|caller| (Reverse(caller.count), caller.pid));
+        self.nodes.retain(|node| node.count > 0);
+        self.nodes.sort_by_key(|node| (Reverse(node.count), node.id));
     }
 }
 

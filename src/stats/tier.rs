@@ -1,5 +1,7 @@
 //! How much can be seen on this machine, and what stands in the way of more.
 
+use std::fmt;
+
 use super::Split;
 
 /// From where requests are counted.
@@ -52,4 +54,12 @@ pub struct Missing {
     pub why: String,
     /// What helps; empty where nothing does.
     pub cure: String,
+}
+
+/// `what: why: cure`.
+impl fmt::Display for Missing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [self.what, &self.why, &self.cure].into_iter().filter(|part| !part.is_empty());
+        f.write_str(&parts.collect::<Vec<_>>().join(": "))
+    }
 }

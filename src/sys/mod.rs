@@ -6,6 +6,7 @@
 //! nix; the rest goes to libc, each block with the invariant that makes it right.
 #![allow(unsafe_code)]
 
+pub mod clock;
 pub mod clone;
 pub mod confine;
 pub mod creds;

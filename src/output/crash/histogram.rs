@@ -1,12 +1,11 @@
 //! Pauses as bars.
 
 use crate::crash::report::StormReport;
+use crate::output::bar::bar;
 use crate::output::{Look, time};
 
 /// More rows than that are put together.
 const ROWS: usize = 20;
-/// Eighths of a column.
-const PARTS: [char; 7] = ['▏', '▎', '▍', '▌', '▋', '▊', '▉'];
 
 /// Pauses of about a length.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,14 +64,6 @@ pub fn histogram(storm: &StormReport, look: Look) -> String {
         .collect()
 }
 
-/// A bar `room` columns long for `most`; whatever is there at all is seen.
-fn bar(count: u64, most: u64, room: usize) -> String {
-    let eighths = (count as f64 / most.max(1) as f64 * room as f64 * 8.0).round() as usize;
-    let eighths = if count > 0 { eighths.max(1) } else { 0 };
-    let rest = (eighths % 8).checked_sub(1).map(|part| PARTS[part]);
-    "█".repeat(eighths / 8).chars().chain(rest).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -91,11 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_there_is_seen_and_what_is_not_is_not() {
-        assert_eq!(bar(1, 1_000_000, 10), "▏");
-        assert_eq!(bar(0, 10, 10), "");
-        assert_eq!(bar(0, 0, 10), "");
-        assert_eq!(bar(3, 4, 1), "▊");
+    fn no_pauses_no_bars() {
         assert_eq!(histogram(&StormReport::default(), Look { width: 80, color: false }), "");
     }
 
