@@ -121,32 +121,31 @@ static __always_inline __u64 name_of(const struct fuse_req *req)
 }
 
 /* The place at `probe` of those that a request can have. */
-static __always_inline struct flight *place_of(__u64 request, __u32 probe)
+static __always_inline __u32 place_of(__u64 request, __u32 probe)
 {
-	__u32 at = (hash(request) + probe) & (FLIGHTS - 1);
-
-	return bpf_map_lookup_elem(&flights, &at);
+	return (hash(request) + probe) & (FLIGHTS - 1);
 }
 
 /* Takes a place; the one that a request at this address left behind, if there is one. */
 static __always_inline struct flight *take_place(__u64 request)
 {
 	struct flight *flight;
-	__u32 probe;
+	__u32 probe, at;
 	__u64 taken;
 
 #pragma unroll
 	for (probe = 0; probe < FLIGHT_PROBES; probe++) {
-		flight = place_of(request, probe);
+		at = place_of(request, probe);
+		flight = bpf_map_lookup_elem(&flights, &at);
 		if (!flight)
 			return NULL;
 		taken = __sync_val_compare_and_swap(&flight->request, 0, request);
-		if (!taken)
-			return flight;
-		if (taken == request) {
+		if (taken && taken != request)
+			continue;
+		if (taken)
 			unanswered(flight->dev, flight->opcode);
-			return flight;
-		}
+		flight->at = at;
+		return flight;
 	}
 	return NULL;
 }
@@ -154,11 +153,12 @@ static __always_inline struct flight *take_place(__u64 request)
 static __always_inline struct flight *find_place(__u64 request)
 {
 	struct flight *flight;
-	__u32 probe;
+	__u32 probe, at;
 
 #pragma unroll
 	for (probe = 0; probe < FLIGHT_PROBES; probe++) {
-		flight = place_of(request, probe);
+		at = place_of(request, probe);
+		flight = bpf_map_lookup_elem(&flights, &at);
 		if (!flight || flight->request == request)
 			return flight;
 	}

@@ -100,7 +100,10 @@ need_rust
 install_missing "${build_needs[@]}" /usr/include/sys/acl.h=libacl1-dev fusermount3=fuse3 \
     findmnt=util-linux mountpoint=util-linux git=git tar=tar rsync=rsync sqlite3=sqlite3 \
     setfattr=attr setfacl=acl stress-ng=stress-ng fio=fio \
-    /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client ||
+    /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client bindfs=bindfs \
+    mergerfs=mergerfs sshfs=sshfs /usr/lib/openssh/sftp-server=openssh-sftp-server \
+    /usr/include/fuse3/fuse.h=libfuse3-dev \
+    qemu-system-x86_64=qemu-system-x86 busybox=busybox-static cpio=cpio ||
     echo "going on without: what needs them is skipped" >&2
 
 for script in scripts/*.sh tests/workloads/*.sh .ci/run; do

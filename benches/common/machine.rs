@@ -89,6 +89,8 @@ fn file_system_type(dir: &Path) -> anyhow::Result<String> {
 }
 
 /// Whether so many bytes are free in the file system at `dir` and in memory.
+// Not every benchmark needs many.
+#[allow(dead_code)]
 pub(crate) fn memory_for(dir: &Path, bytes: u64) -> bool {
     let Ok(fs) = statvfs(dir) else { return false };
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();

@@ -7,15 +7,11 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::ensure;
-
 use crate::common::output;
+use crate::libfuse::build_passthrough_ll;
 
 /// The directory itself, with which the others are compared.
 pub(crate) const NATIVE: &str = "native";
-
-/// Where Debian's libfuse3-dev puts the sources of its examples.
-const EXAMPLES: &str = "/usr/share/doc/libfuse3-dev/examples";
 
 /// One that is compared.
 pub(crate) struct Contestant {
@@ -79,31 +75,4 @@ pub(crate) fn all(tools: &Path) -> Vec<Contestant> {
 fn find(program: &str) -> anyhow::Result<PathBuf> {
     output(Command::new(program).arg("--version"))?;
     Ok(PathBuf::from(program))
-}
-
-/// Compiles libfuse's example as its own makefile does.
-fn build_passthrough_ll(tools: &Path) -> anyhow::Result<PathBuf> {
-    let source = example("passthrough_ll.c", tools)?;
-    example("passthrough_helpers.h", tools)?;
-    let flags = output(Command::new("pkg-config").args(["--cflags", "--libs", "fuse3"]))?;
-    let program = tools.join("passthrough_ll");
-    let mut compile = Command::new("cc");
-    compile.args(["-O2", "-w", "-o"]).arg(&program).arg(source).args(flags.split_whitespace());
-    output(&mut compile)?;
-    Ok(program)
-}
-
-/// Copies one source file, which may be compressed, to `tools`.
-fn example(name: &str, tools: &Path) -> anyhow::Result<PathBuf> {
-    let copy = tools.join(name);
-    let plain = Path::new(EXAMPLES).join(name);
-    let text = if plain.exists() {
-        std::fs::read(&plain)?
-    } else {
-        let packed = Path::new(EXAMPLES).join(format!("{name}.gz"));
-        ensure!(packed.exists(), "no {}: install libfuse3-dev", plain.display());
-        output(Command::new("gzip").arg("-dc").arg(packed))?.into_bytes()
-    };
-    std::fs::write(&copy, text)?;
-    Ok(copy)
 }

@@ -13,8 +13,11 @@ mod common;
 mod contestants;
 mod environment;
 mod json;
+#[path = "../common/libfuse.rs"]
+mod libfuse;
 mod results;
 mod rows;
+#[path = "../common/server.rs"]
 mod server;
 mod tables;
 mod workloads;

@@ -7,7 +7,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
@@ -108,7 +108,10 @@ impl Workload {
         (self.prepare)(&lower, size).context("preparing")?;
         // A server inherits its CPU from the thread that starts it.
         cpus.map_or(Ok(()), |(_, cpu)| pin(cpu))?;
-        let server = Server::start(contestant, &lower, &mountpoint, &base.path().join("log"))?;
+        let (log, arguments) = (base.path().join("log"), contestant.arguments);
+        let start =
+            |program: &PathBuf| Server::start(program, arguments, &lower, &mountpoint, &log);
+        let server = contestant.program.as_ref().map(start).transpose()?;
         cpus.map_or(Ok(()), |(cpu, _)| pin(cpu))?;
         let upper = if server.is_some() { &mountpoint } else { &lower };
         (self.measure)(&Place { lower: &lower, upper, server: server.as_ref() }, size)

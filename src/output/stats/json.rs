@@ -8,7 +8,7 @@
 //! connections[{ connection mount_point other_mount_points[] fs_type source
 //!   server_pid server_command server_threads
 //!   waiting max_background congestion_threshold in_flight oldest_s split unanswered
-//!   operations[{ opcode opcode_number count per_s errors errors_by_errno{} bytes
+//!   operations[{ opcode opcode_number count per_s errors errors_by_errno{} bytes split_count
 //!     total_p50_ns total_p90_ns total_p99_ns total_max_ns total_sum_ns (queue_*, service_*)
 //!     total_histogram[{ from_ns count }] (queue_histogram, service_histogram) }]
 //!   callers[{ pid command count total_ns }] nodes[{ node path count total_ns }]
@@ -197,6 +197,8 @@ struct Operation<'a> {
     errors: u64,
     errors_by_errno: BTreeMap<String, u64>,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    split_count: Option<u64>,
     #[serde(flatten)]
     times: Times<'a>,
 }
@@ -212,6 +214,7 @@ impl Operation<'_> {
             errors: of.error_count(),
             errors_by_errno: errors.collect(),
             bytes: of.bytes,
+            split_count: split.then(|| of.queue.count()),
             times: Times { of, split, histogram },
         }
     }

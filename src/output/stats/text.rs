@@ -75,8 +75,10 @@ fn measurement(interval: &Snapshot, tier: &Tier, view: &View, look: Look) -> Str
         let (source, memory) = (tier.source.name(), bytes(interval.memory_bytes as f64));
         text += &wrap(&format!("Counted by {source}; {split}; kernel memory {memory}."), look);
     }
-    if view.first {
+    if view.first && (tier.source == Source::None || tier.split == Split::None) {
         missing(tier).for_each(|what| text += &wrap(&format!("not there: {what}"), look));
+    } else if view.first && !tier.missing.is_empty() {
+        text += &wrap("More is possible on other machines: see 'fusex bpf-stats --probe'.", look);
     }
     text
 }
@@ -109,6 +111,17 @@ fn block(of: &Connection, covers_ns: u64, tier: &Tier, view: &View, look: Look) 
     text
 }
 
+/// Of how many requests queue and service time are known, where it is not of all.
+fn share(of: &Connection) -> String {
+    let all: u64 = of.operations.iter().map(|operation| operation.count).sum();
+    let known: u64 = of.operations.iter().map(|operation| operation.queue.count()).sum();
+    // Those that were under way at the beginning or the end make a small difference.
+    if known * 100 >= all * 99 {
+        return String::new();
+    }
+    format!(", of {:.1} % of the requests", known as f64 * 100.0 / all as f64)
+}
+
 /// What is known of a connection, but for its operations.
 fn facts(of: &Connection) -> Vec<(&'static str, String)> {
     let mut facts = Vec::new();
@@ -127,7 +140,7 @@ fn facts(of: &Connection) -> Vec<(&'static str, String)> {
     facts.extend(waiting(of).map(|waiting| ("waiting", waiting)));
     facts.extend(in_flight(of).map(|in_flight| ("in flight", in_flight)));
     if of.split != Split::None {
-        facts.push(("split", of.split.name().to_string()));
+        facts.push(("split", format!("{}{}", of.split.name(), share(of))));
     } else if !of.operations.is_empty() {
         facts.push(("split", "none: only the total is known".to_string()));
     }

@@ -19,7 +19,7 @@ fn a_report() {
         "opcode": "LOOKUP", "opcode_number": 1, "count": 4, "per_s": 2.0, "errors": 3,
         "errors_by_errno": { "ENOENT": 2, "EACCES": 1 }, "bytes": 0,
         "total_p50_ns": 229_375, "total_p90_ns": 803_000, "total_p99_ns": 803_000,
-        "total_max_ns": 803_000, "total_sum_ns": 1_307_000,
+        "split_count": 4, "total_max_ns": 803_000, "total_sum_ns": 1_307_000,
         "queue_p50_ns": 1023, "queue_p90_ns": 3000, "queue_p99_ns": 3000,
         "queue_max_ns": 3000, "queue_sum_ns": 7000,
         "service_p50_ns": 229_375, "service_p90_ns": 800_000, "service_p99_ns": 800_000,

@@ -13,7 +13,7 @@ fn a_report() {
     let expected = r#"18:03:09, the last 2.00 s
 Counted by tracepoints; queue and service time by fuse_request_sent; kernel
   memory 1.20 MiB.
-not there: callers: the kernel has no task storage: Linux 5.11 has it
+More is possible on other machines: see 'fusex bpf-stats --probe'.
 
 /mnt/data
   type:       fuse.sshfs of me@host:/srv

@@ -1,4 +1,4 @@
-//! A contestant's mount: started, waited for, and taken away again whatever happens.
+//! The mount of any server: started, waited for, and taken away again whatever happens.
 //!
 //! Dropping a [`Server`] unmounts and reaps. A signal kills the server first, by its process
 //! ids: that aborts the connection, which frees a workload stuck in a request, and the workload
@@ -22,8 +22,6 @@ use nix::sys::signal::{Signal, kill};
 use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
-
-use crate::contestants::Contestant;
 
 /// How long a server may take to mount, and to end once unmounted.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -70,24 +68,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// Mounts `lower` on `mountpoint`; what the server prints goes to the file `log`. `None`
-    /// for a contestant without a server.
+    /// Mounts `lower` on `mountpoint`; `LOWER` and `MOUNT` in the arguments stand for the two.
+    /// What the server prints goes to the file `log`.
     pub(crate) fn start(
-        contestant: &Contestant,
+        program: &Path,
+        arguments: &[&str],
         lower: &Path,
         mountpoint: &Path,
         log: &Path,
-    ) -> anyhow::Result<Option<Server>> {
-        let Some(program) = &contestant.program else { return Ok(None) };
+    ) -> anyhow::Result<Server> {
         let device = mountpoint.metadata()?.dev();
         let file = File::create(log)?;
         let (lower, mount) = (lower.to_string_lossy(), mountpoint.to_string_lossy());
         let child = Command::new(program)
             .args(
-                contestant
-                    .arguments
-                    .iter()
-                    .map(|word| word.replace("LOWER", &lower).replace("MOUNT", &mount)),
+                arguments.iter().map(|word| word.replace("LOWER", &lower).replace("MOUNT", &mount)),
             )
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -100,7 +95,7 @@ impl Server {
         server.wait_for_mount(device, log)?;
         server.pids = with_descendants(pid)?;
         serving().clone_from(&server.pids);
-        Ok(Some(server))
+        Ok(server)
     }
 
     fn wait_for_mount(&mut self, device_before: u64, log: &Path) -> anyhow::Result<()> {
@@ -148,7 +143,7 @@ impl Drop for Server {
         let unmounted = umount2(&self.mountpoint, MntFlags::MNT_DETACH);
         // EINVAL: never mounted, or unmounted by the server itself.
         if !matches!(unmounted, Ok(()) | Err(Errno::EINVAL)) {
-            eprintln!("compare: {}: {unmounted:?}", self.mountpoint.display());
+            eprintln!("{}: {unmounted:?}", self.mountpoint.display());
         }
         if unmounted.is_err() {
             // Nothing tells such a server to end.
@@ -157,7 +152,7 @@ impl Drop for Server {
         // Once reaped, the process ids may be somebody else's.
         let mut serving = serving();
         if let Err(error) = self.reap() {
-            eprintln!("compare: server {}: {error:#}", self.child.id());
+            eprintln!("server {}: {error:#}", self.child.id());
         }
         serving.clear();
     }
