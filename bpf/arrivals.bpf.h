@@ -10,7 +10,7 @@
  * What the server's read system calls returned: where a number's last bits point to. A later
  * request takes the place of an earlier one with the same bits, which then has no queue time.
  */
-#define READS 16384
+#define READS 4096
 struct arrival {
 	__u64 unique;
 	__u64 read_ns;

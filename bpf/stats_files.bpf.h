@@ -33,8 +33,23 @@ struct {
 	__type(value, struct seen);
 } scratch SEC(".maps");
 
+/* The connection of what may be no request at all. */
+static __always_inline struct fuse_conn *connection_read(struct fuse_req *req)
+{
+	struct fuse_mount *mount;
+	struct fuse_chan *channel;
+
+	if (bpf_core_field_exists(struct fuse_req, fm)) {
+		mount = BPF_CORE_READ(req, fm);
+		return BPF_CORE_READ(mount, fc);
+	}
+	channel = BPF_CORE_READ((struct fuse_req___chan *)req, chan);
+	return BPF_CORE_READ(channel, conn);
+}
+
 struct walk {
 	struct seq_file *to;
+	struct fuse_conn *connection;
 	struct list_head *head;
 	struct list_head *entry;
 	__u32 dev;
@@ -51,6 +66,9 @@ static long see_request(__u32 index, struct walk *walk)
 
 	seen = bpf_map_lookup_elem(&scratch, &zero);
 	if (!seen || !req || walk->entry == walk->head || !requests_left)
+		return 1;
+	/* Else the list has changed, and this is something else or another list's head. */
+	if (connection_read(req) != walk->connection)
 		return 1;
 	__builtin_memset(seen, 0, sizeof(*seen));
 	seen->kind = SEEN_REQUEST;
@@ -113,7 +131,7 @@ static __always_inline void see_server(struct seq_file *to, struct seen *seen, v
 {
 	struct fuse_conn *connection = connection_behind(private_data);
 	struct fuse_dev *device = (void *)((__u64)private_data & ~1ULL);
-	struct lists lists = { .walk = { .to = to } };
+	struct lists lists = { .walk = { .to = to, .connection = connection } };
 
 	/* A device that is not mounted has none. */
 	if (!connection)

@@ -15,4 +15,4 @@ mod skeleton;
 
 pub(crate) use attach::{Attached, Purpose, attach, probe};
 pub(crate) use layout::{Party, text};
-pub(crate) use read::{Counted, Looked, Pending};
+pub(crate) use read::{Counted, Listed, Looked, Pending};

@@ -30,7 +30,8 @@ pub(crate) struct Pending {
 pub(crate) struct Listed {
     /// Its connection.
     pub(crate) dev: u32,
-    /// Its caller is a thread as the server sees it, or 0; its path, a name that it looks up.
+    /// Its caller is a thread as the server sees it, or 0; its path, a name that it looks up. It
+    /// is `older` when the kernel does not tell its age.
     pub(crate) request: Request,
     name: u64,
 }
@@ -293,6 +294,19 @@ impl Looked {
         }
     }
 
+    /// Takes out the requests that were not seen being sent, which is all that is not in
+    /// `pending`; the connections' lists may have changed since `pending` was read.
+    pub(crate) fn unseen(&mut self, pending: &[Pending]) -> Vec<Listed> {
+        let of = |listed: &mut Listed| !pending.iter().any(|pending| listed.is(pending));
+        self.requests.extract_if(.., of).collect()
+    }
+
+    /// Whether the same request is here, too.
+    pub(crate) fn has(&self, other: &Listed) -> bool {
+        let same = |it: &Listed| it.name == other.name && it.request.unique == other.request.unique;
+        self.requests.iter().any(same)
+    }
+
     /// Whether the kernel still has a request in its lists.
     pub(crate) fn lists(&self, pending: &Pending) -> Option<&Listed> {
         self.requests.iter().find(|listed| listed.name == pending.name)
@@ -315,15 +329,16 @@ impl Listed {
 
 fn listed(seen: &Seen) -> Listed {
     let name = text(&seen.text);
+    let known = seen.age_ticks != NOT_KNOWN;
     let request = Request {
         unique: seen.unique,
         opcode: seen.opcode,
         node: seen.node,
         path: (!name.is_empty()).then_some(name),
         caller: Process { pid: 0, tid: seen.tid, command: String::new() },
-        age_ns: if seen.age_ticks == NOT_KNOWN { 0 } else { seen.age_ticks * tick_ns() },
+        age_ns: if known { seen.age_ticks.saturating_mul(tick_ns()) } else { 0 },
         read: Some(seen.read != 0),
-        older: true,
+        older: !known,
         ..Request::default()
     };
     Listed { dev: seen.dev, request, name: seen.request }

@@ -22,7 +22,7 @@ const CALL: Duration = Duration::from_nanos(50);
 /// What it may cost in the long run: this part of one CPU's time.
 const SHARE: f64 = 0.0025;
 /// What it may cost at once.
-const BURST: Duration = Duration::from_millis(25);
+const BURST: Duration = Duration::from_millis(5);
 /// A look lasts at least so long.
 const WINDOW: Duration = Duration::from_millis(50);
 

@@ -10,7 +10,7 @@ use nix::time::{ClockId, clock_gettime};
 use super::machine::Machine;
 use super::tier::Tier;
 use super::{Caller, Connection, Lost, Node, PENDING_MAX, Request, Slow, Snapshot};
-use crate::bpf::{self, Attached, Counted, Looked, Party, Pending, Purpose};
+use crate::bpf::{self, Attached, Counted, Listed, Looked, Party, Pending, Purpose};
 
 /// A request under way for so long is looked for in the kernel's lists: it may be one that has
 /// no end, as its caller was killed.
@@ -153,9 +153,12 @@ impl Collector {
         let mut hidden: BTreeSet<u32> = ids.collect();
         hidden.retain(|id| connections.iter().all(|connection| connection.id != *id));
         let needed = !hidden.is_empty() || needs_look(&connections, &pending, &self.servers);
-        let looked = if needed { attached.look(true, false)? } else { None };
-        if let Some(looked) = &looked {
+        let mut looked = if needed { attached.look(true, false)? } else { None };
+        let mut unseen = Vec::new();
+        if let Some(looked) = &mut looked {
             self.servers.clone_from(&looked.servers);
+            unseen = looked.unseen(&pending);
+            not_new(attached, &mut unseen)?;
         }
         for id in hidden {
             if self.servers.iter().any(|(served, _)| *served == id) {
@@ -169,7 +172,7 @@ impl Collector {
             connection.generation = attached.generation(connection.id)?;
             connection.split = self.tier.split;
         }
-        self.add_pending(&mut connections, pending, looked.as_ref())?;
+        self.add_pending(&mut connections, pending, looked.as_ref(), &unseen)?;
         for connection in &mut connections {
             let counts = counted.remove(&connection.id).unwrap_or_default();
             connection.unanswered = counts.unanswered;
@@ -195,6 +198,7 @@ impl Collector {
         connections: &mut [Connection],
         pending: Vec<Pending>,
         looked: Option<&Looked>,
+        unseen: &[Listed],
     ) -> Result<()> {
         let Some(attached) = &self.attached else {
             return Ok(());
@@ -223,10 +227,8 @@ impl Collector {
             }
             of.entry(pending.dev).or_default().push(request);
         }
-        for listed in looked.into_iter().flat_map(|looked| &looked.requests) {
-            if !pending.iter().any(|pending| listed.is(pending))
-                && let Some(request) = earlier(&listed.request, now_ns() - self.started_ns)
-            {
+        for listed in unseen {
+            if let Some(request) = earlier(&listed.request, now_ns() - self.started_ns) {
                 of.entry(listed.dev).or_default().push(request);
             }
         }
@@ -328,15 +330,28 @@ fn needs_look(connections: &[Connection], pending: &[Pending], servers: &[(u32, 
         })
 }
 
+/// Leaves out the requests that came during the look: those that were seen being sent by now,
+/// and those of unknown age that have been answered.
+fn not_new(attached: &mut Attached, unseen: &mut Vec<Listed>) -> Result<()> {
+    if unseen.iter().any(|listed| listed.request.older)
+        && let Some(again) = attached.look(true, false)?
+    {
+        unseen.retain(|listed| again.has(listed));
+    }
+    if !unseen.is_empty() {
+        let pending = attached.pending(now_ns())?;
+        unseen.retain(|listed| !pending.iter().any(|pending| listed.is(pending)));
+    }
+    Ok(())
+}
+
 /// A request that was not seen being sent, `running_ns` after the measurement's start; none when
-/// it may be one that came during the look.
+/// it is younger than that.
 fn earlier(listed: &Request, running_ns: u64) -> Option<Request> {
-    let known = listed.age_ns > 0;
-    if known && listed.age_ns < running_ns {
+    if !listed.older && listed.age_ns < running_ns {
         return None;
     }
     let mut request = listed.clone();
-    request.older = !known;
     request.age_ns = listed.age_ns.max(running_ns);
     // The kernel's lists have the thread; its process is what users know.
     let status = fs::read_to_string(format!("/proc/{}/status", listed.caller.tid));
