@@ -16,18 +16,23 @@
 
 char LICENSE[] SEC("license") = "GPL";
 
-/* How many system calls there were while this was at work. */
+/* How many system calls there were while this was at work, and how many that read a request. */
+enum call {
+	CALL_ANY,
+	CALL_READ,
+	CALL_KINDS,
+};
+
 struct {
 	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
-	__uint(max_entries, 1);
+	__uint(max_entries, CALL_KINDS);
 	__type(key, __u32);
 	__type(value, __u64);
 } calls SEC(".maps");
 
-static __always_inline void count_call(void)
+static __always_inline void count_call(__u32 kind)
 {
-	__u32 zero = 0;
-	__u64 *count = bpf_map_lookup_elem(&calls, &zero);
+	__u64 *count = bpf_map_lookup_elem(&calls, &kind);
 
 	if (count)
 		*count += 1;
@@ -58,7 +63,7 @@ int BPF_PROG(syscall_read, struct pt_regs___x86 *regs, long ret)
 	__u32 dev;
 
 	/* This is the way of every system call of the machine: the quick answers first. */
-	count_call();
+	count_call(CALL_ANY);
 	if (ret < FUSE_IN_HEADER)
 		return 0;
 	nr = regs->orig_ax;
@@ -72,6 +77,7 @@ int BPF_PROG(syscall_read, struct pt_regs___x86 *regs, long ret)
 		return 0;
 	if (BPF_CORE_READ(file, f_inode, i_rdev) != FUSE_DEVICE)
 		return 0;
+	count_call(CALL_READ);
 	from = (const void *)regs->si;
 	if (nr == NR_READV && bpf_probe_read_user(&from, sizeof(from), from))
 		return 0;

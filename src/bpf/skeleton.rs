@@ -1,27 +1,21 @@
 //! What `libbpf-cargo` made of `bpf/*.bpf.c`.
 
-#[allow(
-    unsafe_code,
-    unreachable_pub,
-    missing_docs,
-    unused,
-    clippy::all,
-    clippy::undocumented_unsafe_blocks,
-    rustdoc::all
-)]
-pub(super) mod stats {
-    include!(concat!(env!("OUT_DIR"), "/stats.skel.rs"));
+macro_rules! skeleton {
+    ($name:ident) => {
+        #[allow(
+            unsafe_code,
+            unreachable_pub,
+            missing_docs,
+            unused,
+            clippy::all,
+            clippy::undocumented_unsafe_blocks,
+            rustdoc::all
+        )]
+        pub(super) mod $name {
+            include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".skel.rs"));
+        }
+    };
 }
 
-#[allow(
-    unsafe_code,
-    unreachable_pub,
-    missing_docs,
-    unused,
-    clippy::all,
-    clippy::undocumented_unsafe_blocks,
-    rustdoc::all
-)]
-pub(super) mod reads {
-    include!(concat!(env!("OUT_DIR"), "/reads.skel.rs"));
-}
+skeleton!(reads);
+skeleton!(stats);

@@ -209,23 +209,10 @@ impl Collector {
             let listed = looked.and_then(|looked| looked.lists(pending));
             if gone || looked.is_some() && listed.is_none() && is_gone(pending.request.caller.tid) {
                 attached.drop_request(pending)?;
-                continue;
+            } else {
+                let request = joined(attached, pending, listed)?;
+                of.entry(pending.dev).or_default().push(request);
             }
-            let mut request = pending.request.clone();
-            if let Some(listed) = listed {
-                let other = &listed.request;
-                (request.unique, request.read) = (other.unique, other.read);
-                request.path.clone_from(&other.path);
-            }
-            if request.unique != 0
-                && request.queue_ns.is_none()
-                && let Some(read_ns) = attached.arrival(pending.dev, request.unique)?
-            {
-                // It may be that of an earlier connection with the same id.
-                request.queue_ns = pending.queue_ns(read_ns);
-                request.read = request.queue_ns.map_or(request.read, |_| Some(true));
-            }
-            of.entry(pending.dev).or_default().push(request);
         }
         for listed in unseen {
             if let Some(request) = earlier(&listed.request, now_ns() - self.started_ns) {
@@ -328,6 +315,24 @@ fn needs_look(connections: &[Connection], pending: &[Pending], servers: &[(u32, 
             connection.waiting.is_none_or(|waiting| waiting > seen)
                 || connection.server.is_none() && !has_server(connection.id)
         })
+}
+
+/// A request that was seen being sent, with what the kernel's list has of it.
+fn joined(attached: &Attached, pending: &Pending, listed: Option<&Listed>) -> Result<Request> {
+    let mut request = pending.request.clone();
+    if let Some(Listed { request: other, .. }) = listed {
+        (request.unique, request.read) = (other.unique, other.read);
+        request.path.clone_from(&other.path);
+    }
+    if request.unique != 0
+        && request.queue_ns.is_none()
+        && let Some(read_ns) = attached.arrival(pending.dev, request.unique)?
+    {
+        // It may be that of an earlier connection with the same id.
+        request.queue_ns = pending.queue_ns(read_ns);
+        request.read = request.queue_ns.map_or(request.read, |_| Some(true));
+    }
+    Ok(request)
 }
 
 /// Leaves out the requests that came during the look: those that were seen being sent by now,

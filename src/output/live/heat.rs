@@ -9,8 +9,9 @@ use ratatui::layout::Rect;
 
 use super::colors::{Colors, LEVELS, Tone};
 use super::history::{History, Interval, OCTAVES, Part, Whose, start_of};
-use super::rows::{per_second, short};
+use super::rows::short;
 use super::table::put;
+use crate::output::stats::rate;
 
 /// Room for the latencies on the left.
 const LABELS: usize = 7;
@@ -66,7 +67,7 @@ pub(super) fn draw(
 
 fn rates(interval: &Interval, map: Map) -> [f64; OCTAVES] {
     let counts = interval.counts(map.whose, map.part);
-    counts.map(|count| per_second(count, interval.covers_ns))
+    counts.map(|count| rate(count, interval.covers_ns).unwrap_or(0.0))
 }
 
 /// How bright a cell is: 0 for nothing.
@@ -132,7 +133,7 @@ fn ago_text(ns: u64) -> String {
 mod tests {
     use super::*;
     use crate::output::live::testing::{connection, operation, snapshot};
-    use crate::stats::Operation;
+    use crate::stats::{Operation, Snapshot};
 
     fn lines(history: &History, map: Map, width: u16, height: u16) -> Vec<String> {
         let area = Rect::new(0, 0, width, height);
@@ -148,7 +149,8 @@ mod tests {
     fn history(intervals: impl Iterator<Item = Vec<Operation>>) -> History {
         let mut history = History::default();
         for (second, operations) in intervals.enumerate() {
-            history.push(&snapshot(second as u64, vec![connection(7, "/a", operations)]));
+            let interval = snapshot(second as u64, vec![connection(7, "/a", operations)]);
+            history.push(&Snapshot { covers_ns: 1_000_000_000, ..interval });
         }
         history
     }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::colors::Tone;
 use super::history::{Id, id};
 use super::table::{ALL, Cell, Column, Key, Kind, Row, Table};
+use crate::output::stats::{self, errno_name, title};
 use crate::output::time;
 use crate::stats::{
     Caller, Connection, Histogram, Node, Operation, Request, Snapshot, opcode_name,
@@ -45,14 +46,6 @@ pub(super) fn connection_of(key: Key) -> Option<Id> {
     (key != ALL).then_some((part(key.0)?, part(key.1)?))
 }
 
-/// What a connection is called: its mount point, else its number.
-pub(super) fn called(connection: &Connection) -> String {
-    match &connection.mount_point {
-        Some(mount_point) => mount_point.to_string_lossy().into_owned(),
-        None => format!("connection {}", connection.id),
-    }
-}
-
 /// All connections, and a row for all together where there is more than one.
 pub(super) fn connections(snapshot: &Snapshot) -> Table {
     let columns = vec![
@@ -81,7 +74,7 @@ pub(super) fn connections(snapshot: &Snapshot) -> Table {
             (None, _) => "-".into(),
         };
         let words = Words {
-            name: called(connection),
+            name: title(connection),
             fs_type: connection.fs_type.clone(),
             id: whole(Some(u64::from(connection.id))),
             pid: whole(server.map(|server| u64::from(server.pid))),
@@ -205,7 +198,7 @@ pub(super) fn callers(snapshot: &Snapshot, only: Option<Id>) -> Table {
         MOUNT,
     ];
     let each = |connection: &Connection| {
-        let of = called(connection);
+        let of = title(connection);
         let row = |caller: &Caller| Row {
             key: (u64::from(connection.id), u64::from(caller.pid)),
             cells: vec![
@@ -233,7 +226,7 @@ pub(super) fn nodes(snapshot: &Snapshot, only: Option<Id>) -> Table {
         MOUNT,
     ];
     let each = |connection: &Connection| {
-        let of = called(connection);
+        let of = title(connection);
         let row = |node: &Node| Row {
             key: (u64::from(connection.id), node.id),
             cells: vec![
@@ -264,7 +257,7 @@ pub(super) fn in_flight(snapshot: &Snapshot, only: Option<Id>) -> Table {
         MOUNT,
     ];
     let each = |connection: &Connection| {
-        let of = called(connection);
+        let of = title(connection);
         let row = |request: &Request| Row {
             key: (u64::from(connection.id), request.unique),
             cells: vec![
@@ -327,13 +320,6 @@ fn errors_of(operation: &Operation) -> u64 {
     operation.errors.values().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
-fn errno_name(errno: i32) -> String {
-    match nix::errno::Errno::from_raw(errno) {
-        nix::errno::Errno::UnknownErrno => errno.to_string(),
-        known => format!("{known:?}"),
-    }
-}
-
 /// The sum of what is known.
 fn sum(values: impl Iterator<Item = Option<u64>>) -> Option<u64> {
     values.flatten().reduce(u64::saturating_add)
@@ -364,7 +350,7 @@ fn quantile(times: &Histogram, fraction: f64) -> Cell {
 
 /// So many in a second.
 fn rate(count: u64, covers_ns: u64) -> Cell {
-    let rate = per_second(count, covers_ns);
+    let rate = stats::rate(count, covers_ns).unwrap_or(0.0);
     Cell::number(quantity(rate), Some(rate))
 }
 
@@ -372,10 +358,6 @@ fn rate(count: u64, covers_ns: u64) -> Cell {
 fn busy(total_ns: u64, covers_ns: u64) -> Cell {
     let busy = if covers_ns == 0 { 0.0 } else { total_ns as f64 / covers_ns as f64 };
     Cell::number(format!("{}x", quantity(busy)), Some(busy))
-}
-
-pub(super) fn per_second(count: u64, covers_ns: u64) -> f64 {
-    if covers_ns == 0 { 0.0 } else { count as f64 * 1e9 / covers_ns as f64 }
 }
 
 /// Three digits that say something, and a letter for thousands.

@@ -11,10 +11,11 @@ use ratatui::style::Modifier;
 use super::action::KEYS;
 use super::colors::{LEVELS, Tone};
 use super::heat::{self, Map};
-use super::rows::{called, quantity, scope};
+use super::rows::{quantity, scope};
 use super::table::{cut_end, put};
 use super::{Live, Pane, Part};
 use crate::output::plain;
+use crate::output::stats::title;
 use crate::stats::Split;
 use crate::stats::tier::{Missing, Source};
 
@@ -216,7 +217,7 @@ impl Live {
         match self.selected_connection() {
             None => "all connections".into(),
             only => {
-                let name = scope(&self.shown, only).next().map(called);
+                let name = scope(&self.shown, only).next().map(title);
                 plain(&name.unwrap_or_default())
             }
         }

@@ -41,7 +41,7 @@ pub(super) fn snapshot(second: u64, connections: Vec<Connection>) -> Snapshot {
     Snapshot {
         taken_ns: second * SECOND,
         wall: SystemTime::UNIX_EPOCH,
-        covers_ns: SECOND,
+        covers_ns: second * SECOND,
         connections,
         lost: Lost::default(),
         memory_bytes: 0,
