@@ -113,8 +113,9 @@ fn tried(choice: Choice, what: &'static str, missing: &mut Vec<Missing>) -> bool
     match load(choice, Purpose::default()) {
         Ok(_) => true,
         Err(why) => {
-            let root = nix::unistd::geteuid().is_root();
-            let cure = if root { String::new() } else { PRIVILEGE.into() };
+            // Root has all that it can have.
+            let helps = why.contains("EPERM") && !nix::unistd::geteuid().is_root();
+            let cure = if helps { PRIVILEGE.into() } else { String::new() };
             missing.push(Missing { what, why, cure });
             false
         }
@@ -228,6 +229,10 @@ fn reason(error: &str, said: &[String]) -> String {
     let Some(first) = said.iter().find_map(|said| said.lines().next()) else {
         return error.to_owned();
     };
+    // What libbpf says of the first program that it tries, one that does nothing.
+    if said.iter().any(|said| said.contains("probe_loading(): -EPERM")) {
+        return "BPF programs cannot be loaded: EPERM".to_owned();
+    }
     match first.split_once("failed to find kernel BTF type ID of '") {
         Some((_, name)) => {
             let name = name.split('\'').next().unwrap_or(name);
@@ -257,6 +262,9 @@ mod tests {
         let no_tracepoint = "prog 'x': failed to find kernel BTF type ID of 'fuse_a': -ESRCH";
         assert_eq!(said(no_tracepoint), "this kernel has no fuse_a");
         assert_eq!(said("prog 'x': failed: -EPERM\nmore"), "prog 'x': failed: -EPERM");
+        let refused = ["cannot raise a limit", "Error in bpf_object__probe_loading(): -EPERM. A"];
+        let refused = refused.map(str::to_owned);
+        assert_eq!(reason("x", &refused), "BPF programs cannot be loaded: EPERM");
         assert_eq!(reason("Invalid argument", &[]), "Invalid argument");
     }
 }
