@@ -61,6 +61,15 @@ fn why_no_counts() -> Option<String> {
     (tier["name"] == "none").then(|| format!("no BPF: {}", tier["missing"]))
 }
 
+/// Said where a request has no queue time because those are a sample.
+const SAMPLE: &str = "queue time is that of a sample here, and this request was not in it";
+
+/// Whether queue and service time may be those of a sample: on a machine with many system calls,
+/// where these tell them. The tests in the virtual machine have them of all requests.
+fn is_sampled() -> bool {
+    tier()["split"] == "read-syscall"
+}
+
 /// Why queue and service time are not told apart here, if they are not.
 fn why_no_split() -> Option<String> {
     let tier = tier();
