@@ -80,17 +80,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if !args.bench {
-        eprintln!("bpf_stats: skipped: a benchmark, run it with 'cargo bench --bench bpf_stats'");
-        return ExitCode::SUCCESS;
-    }
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("bpf_stats: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main_of("bpf_stats", args.bench, || run(&args))
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -4,9 +4,28 @@ pub(crate) mod machine;
 pub(crate) mod pin;
 pub(crate) mod spread;
 
-use std::process::Command;
+use std::process::{Command, ExitCode};
 
 use anyhow::{Context, ensure};
+
+/// A whole benchmark: runs it where cargo asks for benchmarks (`bench`) and not for tests.
+pub(crate) fn main_of(
+    name: &str,
+    bench: bool,
+    run: impl FnOnce() -> anyhow::Result<()>,
+) -> ExitCode {
+    if !bench {
+        eprintln!("{name}: skipped: a benchmark, run it with 'cargo bench --bench {name}'");
+        return ExitCode::SUCCESS;
+    }
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{name}: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
 
 /// What the command prints on stdout; an error when it fails.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {

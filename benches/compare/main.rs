@@ -77,17 +77,7 @@ struct Args {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if !args.bench {
-        eprintln!("compare: skipped: a benchmark, run it with 'cargo bench --bench compare'");
-        return ExitCode::SUCCESS;
-    }
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("compare: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main_of("compare", args.bench, || run(&args))
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

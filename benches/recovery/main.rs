@@ -87,17 +87,7 @@ struct Size {
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if !args.bench {
-        eprintln!("recovery: skipped: a benchmark, run it with 'cargo bench --bench recovery'");
-        return ExitCode::SUCCESS;
-    }
-    match run(&args) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("recovery: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    common::main_of("recovery", args.bench, || run(&args))
 }
 
 fn run(args: &Args) -> anyhow::Result<()> {

@@ -2,19 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fs;
+use std::path::Path;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, Result};
-use nix::time::{ClockId, clock_gettime};
 
 use super::machine::Machine;
+use super::process::{self, Stat};
 use super::tier::Tier;
 use super::{Caller, Connection, Lost, Node, PENDING_MAX, Request, Slow, Snapshot};
 use crate::bpf::{self, Attached, Counted, Listed, Looked, Party, Pending, Purpose};
+use crate::sys::clock::monotonic_ns;
 
 /// A request under way for so long is looked for in the kernel's lists: it may be one that has
 /// no end, as its caller was killed.
 const OLD_NS: u64 = 500_000_000;
+/// The open files are looked at so often where fusectl does not say how many requests wait.
+const BLIND_AFTER: Duration = Duration::from_secs(5);
 /// Paths of nodes are looked for at most so often.
 const PATHS_AFTER: Duration = Duration::from_secs(1);
 /// The node of a mount's root.
@@ -40,6 +44,10 @@ pub struct Collector {
     started_ns: u64,
     /// Who holds which connection's device, as last seen.
     servers: Vec<(u32, u32)>,
+    /// When the open files were last looked at, and whether that found requests that were not
+    /// seen being sent.
+    looked: Option<Instant>,
+    had_unseen: bool,
     /// Mount points, by connection.
     roots: HashMap<u32, String>,
     /// Of nodes that are open, by connection and node.
@@ -57,8 +65,10 @@ impl Collector {
             tier,
             machine: Machine::new(),
             wants,
-            started_ns: now_ns(),
+            started_ns: monotonic_ns(),
             servers: Vec::new(),
+            looked: None,
+            had_unseen: false,
             roots: HashMap::new(),
             paths: HashMap::new(),
             paths_seen: None,
@@ -126,7 +136,7 @@ impl Collector {
     fn seen(&self, mut connections: Vec<Connection>, lost: Lost) -> Snapshot {
         let of = &self.wants.connections;
         connections.retain(|connection| of.is_empty() || of.contains(&connection.id));
-        let taken_ns = now_ns();
+        let taken_ns = monotonic_ns();
         let counts = self.attached.as_ref();
         Snapshot {
             taken_ns,
@@ -147,18 +157,23 @@ impl Collector {
         };
         let root = |it: &Connection| Some((it.id, it.mount_point.as_ref()?.display().to_string()));
         self.roots = connections.iter().filter_map(root).collect();
-        let pending = attached.pending(now_ns())?;
+        let pending = attached.pending(monotonic_ns())?;
         let ids = counted.keys().copied().chain(pending.iter().map(|pending| pending.dev));
         // Not mounted here: elsewhere, or not any more.
         let mut hidden: BTreeSet<u32> = ids.collect();
         hidden.retain(|id| connections.iter().all(|connection| connection.id != *id));
-        let needed = !hidden.is_empty() || needs_look(&connections, &pending, &self.servers);
+        // Where nobody tells whether there are more, now and then, and as long as there were.
+        let blind = connections.iter().any(|connection| connection.waiting.is_none())
+            && (self.had_unseen || self.looked.is_none_or(|at| at.elapsed() >= BLIND_AFTER));
+        let needed =
+            blind || !hidden.is_empty() || needs_look(&connections, &pending, &self.servers);
         let mut looked = if needed { attached.look(true, false)? } else { None };
         let mut unseen = Vec::new();
         if let Some(looked) = &mut looked {
             self.servers.clone_from(&looked.servers);
             unseen = looked.unseen(&pending);
             not_new(attached, &mut unseen)?;
+            (self.looked, self.had_unseen) = (Some(Instant::now()), !unseen.is_empty());
         }
         for id in hidden {
             if self.servers.iter().any(|(served, _)| *served == id) {
@@ -215,7 +230,7 @@ impl Collector {
             }
         }
         for listed in unseen {
-            if let Some(request) = earlier(&listed.request, now_ns() - self.started_ns) {
+            if let Some(request) = earlier(&listed.request, monotonic_ns() - self.started_ns) {
                 of.entry(listed.dev).or_default().push(request);
             }
         }
@@ -312,7 +327,7 @@ fn needs_look(connections: &[Connection], pending: &[Pending], servers: &[(u32, 
     pending.iter().any(|pending| pending.request.age_ns >= OLD_NS)
         || connections.iter().any(|connection| {
             let seen = pending.iter().filter(|pending| pending.dev == connection.id).count() as u64;
-            connection.waiting.is_none_or(|waiting| waiting > seen)
+            connection.waiting.is_some_and(|waiting| waiting > seen)
                 || connection.server.is_none() && !has_server(connection.id)
         })
 }
@@ -344,7 +359,7 @@ fn not_new(attached: &mut Attached, unseen: &mut Vec<Listed>) -> Result<()> {
         unseen.retain(|listed| again.has(listed));
     }
     if !unseen.is_empty() {
-        let pending = attached.pending(now_ns())?;
+        let pending = attached.pending(monotonic_ns())?;
         unseen.retain(|listed| !pending.iter().any(|pending| listed.is(pending)));
     }
     Ok(())
@@ -368,20 +383,13 @@ fn earlier(listed: &Request, running_ns: u64) -> Option<Request> {
 
 /// Whether a thread does not exist any more, or only as a zombie.
 fn is_gone(tid: u32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{tid}/stat")) else {
-        return true;
-    };
-    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.trim_start().chars().next());
-    matches!(state, Some('Z' | 'X'))
+    thread(tid).is_none_or(|stat| matches!(stat.state, 'Z' | 'X'))
 }
 
 fn command_of(tid: u32) -> String {
-    let name = fs::read_to_string(format!("/proc/{tid}/comm")).unwrap_or_default();
-    name.trim_end_matches('\n').to_owned()
+    thread(tid).map_or(String::new(), |stat| stat.name)
 }
 
-fn now_ns() -> u64 {
-    // It fails only for a clock that does not exist.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+fn thread(tid: u32) -> Option<Stat> {
+    process::stat(Path::new(&format!("/proc/{tid}")))
 }

@@ -147,7 +147,7 @@ impl Operation {
 
     /// How many ended with an error.
     pub fn error_count(&self) -> u64 {
-        self.errors.values().sum()
+        self.errors.values().fold(0, |sum, count| sum.saturating_add(*count))
     }
 }
 

@@ -26,6 +26,8 @@ const REMEMBERED: usize = 4096;
 pub(super) struct Stat {
     /// The name of its first thread.
     pub(super) name: String,
+    /// `R`, `S`, `D`, … as proc(5) has them; `Z` and `X` for one that has ended.
+    pub(super) state: char,
     /// When it began, in clock ticks since the machine started: with the process id, which
     /// process it is.
     pub(super) start: u64,
@@ -49,7 +51,8 @@ fn parse(line: &[u8]) -> Option<Stat> {
     // proc(5) counts from 1 and from the process id: the state is its field 3.
     let field = |number: usize| fields.get(number - 3)?.parse::<u64>().ok();
     let cpu = field(14)? + field(15)?;
-    Some(Stat { name: name.into(), start: field(22)?, threads: field(20)?, cpu })
+    let state = fields.first()?.chars().next()?;
+    Some(Stat { name: name.into(), state, start: field(22)?, threads: field(20)?, cpu })
 }
 
 /// Command lines that were read already.
@@ -101,7 +104,8 @@ mod tests {
     #[test]
     fn a_name_may_hold_anything() {
         let line = b"12 (a) S (b) D 1 12 12 0 -1 4194560 1 2 3 4 50 7 5 0 20 0 9 0 12345 18046976";
-        let expected = Stat { name: "a) S (b".into(), start: 12345, threads: 9, cpu: 57 };
+        let expected =
+            Stat { name: "a) S (b".into(), state: 'D', start: 12345, threads: 9, cpu: 57 };
         assert_eq!(parse(line), Some(expected));
         assert_eq!(parse(b"12 (a) S 1 2"), None);
         assert_eq!(parse(b""), None);
@@ -123,7 +127,7 @@ mod tests {
         fs::create_dir(dir.path().join("7")).unwrap();
         // Opened for reading, it waits for a writer.
         nix::unistd::mkfifo(&dir.path().join("7/cmdline"), Mode::S_IRWXU).unwrap();
-        let stat = Stat { name: "stuck".into(), start: 1, threads: 1, cpu: 0 };
+        let stat = Stat { name: "stuck".into(), state: 'D', start: 1, threads: 1, cpu: 0 };
         let mut commands = Commands::default();
         let begun = Instant::now();
         for _ in 0..50 {

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use nix::mount::{MntFlags, umount2};
-use nix::time::{ClockId, clock_gettime};
 
 use super::confine::{self, Confinement};
 use super::handover::Handover;
@@ -18,6 +17,7 @@ use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{FIRST, Fds};
 use crate::recovery::points::{self, Point};
 use crate::session::{Session, TakeoverConfig};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::{Fd, device};
 
 /// One mount: its session, and where it is.
@@ -88,7 +88,7 @@ impl<F: Filesystem> Service<F> {
         session.take_over(TakeoverConfig { resend, ..self.takeover });
         let died = self.board.get(Cell::DeathTime);
         if generation > 0 && died > 0 {
-            let pause = monotonic().saturating_sub(Duration::from_nanos(died));
+            let pause = Duration::from_nanos(monotonic_ns().saturating_sub(died));
             self.board.set(Cell::LastTakeover, pause.as_nanos() as u64);
         }
         points::reach(Point::Ready);
@@ -104,11 +104,6 @@ fn keep_what_is_open(fds: Fds) {
     for number in numbers.into_iter().filter(|number| *number >= FIRST) {
         fds.keep_inherited(Fd::from_number(number));
     }
-}
-
-fn monotonic() -> Duration {
-    // There is no kernel without this clock.
-    clock_gettime(ClockId::CLOCK_MONOTONIC).map_or(Duration::ZERO, Duration::from)
 }
 
 impl<F: Filesystem> Work for Service<F> {
@@ -127,7 +122,10 @@ impl<F: Filesystem> Work for Service<F> {
     }
 
     fn stuck(&self, limit: Duration) -> bool {
-        let old = self.session.slots().older_than(monotonic().saturating_sub(limit));
+        let old = self
+            .session
+            .slots()
+            .older_than(Duration::from_nanos(monotonic_ns()).saturating_sub(limit));
         // In a takeover those that nobody has come to yet are old as well.
         let hanging = old.filter(|journal| journal.is_carried_out());
         hanging.map(|journal| journal.accuse()).count() > 0

@@ -11,6 +11,7 @@ use nix::unistd::{Pid, getpid};
 use crate::Errno;
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::points::{self, Point};
+use crate::sys::clock::monotonic_ns;
 use crate::sys::clone;
 
 use super::backoff::{self, Life};
@@ -176,7 +177,7 @@ impl<W: Work> Supervisor<'_, W> {
             return Ok(Turn::Ended);
         }
         points::reach(Point::DeathSeen);
-        board.set(Cell::DeathTime, monotonic());
+        board.set(Cell::DeathTime, monotonic_ns());
         board.add(Cell::Generation, 1);
         points::reach(Point::DeathNoted);
         if old.process.pidfd.is_some() {
@@ -299,7 +300,7 @@ impl<W: Work> Supervisor<'_, W> {
             running.process.end();
             self.board.set(Cell::WorkerPid, 0);
             self.board.add(Cell::Restarts, 1);
-            self.board.set(Cell::DeathTime, monotonic());
+            self.board.set(Cell::DeathTime, monotonic_ns());
             self.board.add(Cell::Generation, 1);
             self.worker = Worker::none();
         }
@@ -324,13 +325,6 @@ impl<W: Work> Supervisor<'_, W> {
         }
         generation
     }
-}
-
-/// CLOCK_MONOTONIC in nanoseconds.
-fn monotonic() -> u64 {
-    use nix::time::{ClockId, clock_gettime};
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 /// Makes a panic in any thread end the process. Where a program is built to unwind, as by default,

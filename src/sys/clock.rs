@@ -1,6 +1,15 @@
-//! The wall clock where the user is.
+//! The clocks: monotonic, and that on the wall where the user is.
 
 use std::time::{SystemTime, UNIX_EPOCH};
+
+use nix::time::{ClockId, clock_gettime};
+
+/// `CLOCK_MONOTONIC` in ns.
+pub fn monotonic_ns() -> u64 {
+    // There is no kernel without this clock.
+    clock_gettime(ClockId::CLOCK_MONOTONIC)
+        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+}
 
 /// A moment as the local clock and calendar show it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

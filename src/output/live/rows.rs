@@ -118,7 +118,7 @@ fn row(key: Key, words: Words, of: &[&Connection], covers_ns: u64) -> Row {
     let all = merged(of.iter().copied());
     let mut total = Operation::default();
     all.values().for_each(|operation| add(&mut total, operation));
-    let errors = errors_of(&total);
+    let errors = total.error_count();
     let cells = vec![
         Cell::name(&words.name),
         Cell::name(&words.fs_type),
@@ -163,7 +163,7 @@ pub(super) fn operations(snapshot: &Snapshot, only: Option<Id>) -> Table {
     let covers_ns = snapshot.covers_ns;
     let each = |operation: &Operation| {
         let share = if all > 0.0 { sum(operation) / all * 100.0 } else { 0.0 };
-        let errors = errors_of(operation);
+        let errors = operation.error_count();
         let most = operation.errors.iter().max_by_key(|(_, count)| **count);
         let average = operation.total.sum_ns() / operation.count.max(1);
         let cells = vec![
@@ -197,22 +197,17 @@ pub(super) fn callers(snapshot: &Snapshot, only: Option<Id>) -> Table {
         number("average", 0, 4),
         MOUNT,
     ];
-    let each = |connection: &Connection| {
-        let of = title(connection);
-        let row = |caller: &Caller| Row {
-            key: (u64::from(connection.id), u64::from(caller.pid)),
-            cells: vec![
-                whole(Some(u64::from(caller.pid))),
-                Cell::name(&caller.command),
-                rate(caller.count, snapshot.covers_ns),
-                busy(caller.total_ns, snapshot.covers_ns),
-                duration(Some(caller.total_ns / caller.count.max(1))),
-                Cell::name(&of),
-            ],
-        };
-        connection.callers.iter().map(row).collect::<Vec<Row>>()
-    };
-    Table { columns, rows: scope(snapshot, only).flat_map(each).collect() }
+    each_of(
+        columns,
+        snapshot,
+        only,
+        |connection| &connection.callers,
+        |caller: &Caller| {
+            let [rate, busy, average] = load(caller.count, caller.total_ns, snapshot.covers_ns);
+            let pid = u64::from(caller.pid);
+            (pid, vec![whole(Some(pid)), Cell::name(&caller.command), rate, busy, average])
+        },
+    )
 }
 
 /// Which nodes most requests were about.
@@ -225,22 +220,17 @@ pub(super) fn nodes(snapshot: &Snapshot, only: Option<Id>) -> Table {
         number("average", 0, 4),
         MOUNT,
     ];
-    let each = |connection: &Connection| {
-        let of = title(connection);
-        let row = |node: &Node| Row {
-            key: (u64::from(connection.id), node.id),
-            cells: vec![
-                Cell::name(node.path.as_deref().unwrap_or("-")),
-                whole(Some(node.id)),
-                rate(node.count, snapshot.covers_ns),
-                busy(node.total_ns, snapshot.covers_ns),
-                duration(Some(node.total_ns / node.count.max(1))),
-                Cell::name(&of),
-            ],
-        };
-        connection.nodes.iter().map(row).collect::<Vec<Row>>()
-    };
-    Table { columns, rows: scope(snapshot, only).flat_map(each).collect() }
+    each_of(
+        columns,
+        snapshot,
+        only,
+        |connection| &connection.nodes,
+        |node: &Node| {
+            let [rate, busy, average] = load(node.count, node.total_ns, snapshot.covers_ns);
+            let path = Cell::name(node.path.as_deref().unwrap_or("-"));
+            (node.id, vec![path, whole(Some(node.id)), rate, busy, average])
+        },
+    )
 }
 
 /// The requests that are not answered yet.
@@ -256,11 +246,13 @@ pub(super) fn in_flight(snapshot: &Snapshot, only: Option<Id>) -> Table {
         number("node", 0, 6),
         MOUNT,
     ];
-    let each = |connection: &Connection| {
-        let of = title(connection);
-        let row = |request: &Request| Row {
-            key: (u64::from(connection.id), request.unique),
-            cells: vec![
+    each_of(
+        columns,
+        snapshot,
+        only,
+        |connection| &connection.pending,
+        |request: &Request| {
+            let cells = vec![
                 since(request),
                 Cell::name(&opcode_name(request.opcode)),
                 whole(Some(u64::from(request.caller.pid))),
@@ -269,12 +261,36 @@ pub(super) fn in_flight(snapshot: &Snapshot, only: Option<Id>) -> Table {
                 duration(request.queue_ns),
                 Cell::name(request.path.as_deref().unwrap_or("-")),
                 whole(Some(request.node)),
-                Cell::name(&of),
-            ],
+            ];
+            (request.unique, cells)
+        },
+    )
+}
+
+/// A row for each thing that a connection has, by its key, with the connection's name at its end.
+fn each_of<T>(
+    columns: Vec<Column>,
+    snapshot: &Snapshot,
+    only: Option<Id>,
+    things: fn(&Connection) -> &Vec<T>,
+    row: impl Fn(&T) -> (u64, Vec<Cell>),
+) -> Table {
+    let each = |connection: &Connection| {
+        let of = title(connection);
+        let row = |thing: &T| {
+            let (key, mut cells) = row(thing);
+            cells.push(Cell::name(&of));
+            Row { key: (u64::from(connection.id), key), cells }
         };
-        connection.pending.iter().map(row).collect::<Vec<Row>>()
+        things(connection).iter().map(row).collect::<Vec<Row>>()
     };
     Table { columns, rows: scope(snapshot, only).flat_map(each).collect() }
+}
+
+/// Requests a second, their time in each second, and the time of one.
+fn load(count: u64, total_ns: u64, covers_ns: u64) -> [Cell; 3] {
+    let average = duration(Some(total_ns / count.max(1)));
+    [rate(count, covers_ns), busy(total_ns, covers_ns), average]
 }
 
 /// Where a request is now.
@@ -314,10 +330,6 @@ fn add(sum: &mut Operation, operation: &Operation) {
     sum.queue.merge(&operation.queue);
     sum.service.merge(&operation.service);
     sum.total.merge(&operation.total);
-}
-
-fn errors_of(operation: &Operation) -> u64 {
-    operation.errors.values().fold(0, |sum, count| sum.saturating_add(*count))
 }
 
 /// The sum of what is known.
