@@ -27,7 +27,7 @@ fn start(kind: FsKind) -> Target {
 /// Waits for those that may take another's place.
 fn has_all_processes(target: &Target) -> bool {
     let cells = [Cell::WorkerPid, Cell::StandbyPid, Cell::ReservePid, Cell::SparePid];
-    wait_until(SOON, || cells.iter().all(|cell| target.process(*cell).is_some()))
+    wait_until(SOON, || cells.iter().all(|cell| target.stands(*cell)))
 }
 
 /// Waits until each point of a part has been passed, and says which.

@@ -179,6 +179,13 @@ impl Target {
         (is_still && has_argument(pid, self.dir.path())).then_some(process)
     }
 
+    /// Whether the process of a cell lives and stands by itself.
+    pub fn stands(&self, cell: Cell) -> bool {
+        // Marked while it is not yet known whether it outlives its parent.
+        self.board.get(cell) >> 63 == 0
+            && self.process(cell).is_some_and(|process| !process.wait(Duration::ZERO))
+    }
+
     /// Waits until a worker of a generation above `generation` serves; false when none does soon.
     pub fn wait_for_worker(&self, generation: u64) -> bool {
         wait_until(SOON, || self.board.get(Cell::ReadyGeneration) > generation + 1)

@@ -163,16 +163,7 @@ impl Bench {
         let target = &mounted.target;
         let parts = [SupervisorPid, StandbyPid, ReservePid, WorkerPid];
         // One that does not come back is noticed by the next crash.
-        wait_until(SOON, || {
-            target.serves()
-                && parts.iter().all(|part| {
-                    // Marked while it is not yet known whether it outlives its parent.
-                    target.board().get(*part) >> 63 == 0
-                        && target
-                            .process(*part)
-                            .is_some_and(|process| !process.wait(Duration::ZERO))
-                })
-        });
+        wait_until(SOON, || target.serves() && parts.iter().all(|part| target.stands(*part)));
     }
 }
 
