@@ -19,6 +19,7 @@
 //! | module | what for |
 //! | --- | --- |
 //! | [`wire`] | the protocol: pure, no I/O, no unsafe |
+//! | [`buffer`] | data in memory and behind descriptors, and its way to the reader |
 //! | [`channel`] | `/dev/fuse`: open, clone, read, reply, notify |
 //! | [`mount`] | mount(2), fusermount3, the `-o` grammar, mountinfo |
 //! | [`session`] | INIT, dispatch, serving threads, interrupts |
@@ -34,6 +35,7 @@
 //! | [`sys`] | system calls: the only place with `unsafe` |
 
 pub mod bpf;
+pub mod buffer;
 pub mod channel;
 pub mod cli;
 pub mod commands;

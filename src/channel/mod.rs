@@ -17,6 +17,21 @@ use crate::wire::{Unique, encode};
 /// A message up to this many bytes is written as one part: every reply without data is.
 const SHORT: usize = 512;
 
+/// How requests and replies travel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Transport {
+    /// By read(2) and writev(2); data behind descriptors by splice(2) where that was measured to
+    /// take less CPU time
+    #[default]
+    Auto,
+    /// By read(2) and writev(2) alone
+    Dev,
+    /// Data behind descriptors by splice(2), however little it is
+    Splice,
+    /// Over io_uring (Linux 6.14, fuse.enable_uring=Y); needs --no-supervise
+    Uring,
+}
+
 /// The connection to the kernel of one mount. It is a number only: copies are cheap, and
 /// none of them closes anything.
 #[derive(Clone, Copy, Debug)]

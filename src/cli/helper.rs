@@ -89,6 +89,7 @@ impl From<HelperArgs> for MountArgs {
             core: false,
             fake: helper.fake,
             sloppy: helper.sloppy,
+            transport: Default::default(),
             namespace: helper.namespace,
         }
     }

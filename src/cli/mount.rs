@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
+use crate::channel::Transport;
 use crate::exit::EXIT_STATUS;
 use crate::mount::options::{self, Options, Unknown};
 use crate::mount::{MountError, Mountpoint, check, mountinfo, without_last};
@@ -55,6 +56,10 @@ pub struct MountArgs {
     /// [default: dir]
     #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = parse_kind)]
     pub kind: Vec<Kind>,
+
+    /// How requests and replies travel
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Transport::Auto)]
+    pub transport: Transport,
 
     /// Mount options, separated by commas; may be repeated
     #[arg(short, value_name = "OPTIONS")]
@@ -158,6 +163,8 @@ pub struct MountConfig {
     pub fake: bool,
     /// One serving thread.
     pub single_threaded: bool,
+    /// How requests and replies travel.
+    pub transport: Transport,
     /// `None`: one process serves, and the mount ends with it.
     pub supervision: Option<Supervision>,
     /// What another program had, in whose place this one goes on.
@@ -260,6 +267,7 @@ impl MountArgs {
             debug: self.debug,
             fake: self.fake,
             single_threaded: self.single_threaded,
+            transport: self.transport,
             handover,
             supervision: (!self.no_supervise).then(|| self.supervision()),
             options,
@@ -324,6 +332,7 @@ mod tests {
             debug: false,
             fake: false,
             single_threaded: false,
+            transport: Transport::Auto,
             handover: None,
             supervision: Some(Supervision {
                 request_timeout: None,

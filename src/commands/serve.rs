@@ -109,6 +109,7 @@ fn session_config(config: &MountConfig) -> SessionConfig {
         time_gran: options.time_gran.unwrap_or(default.time_gran),
         spin: default.spin,
         one_device: config.is_durable(),
+        transport: config.transport,
         only_user: only_user.then(|| nix::unistd::geteuid().as_raw()),
     }
 }

@@ -17,6 +17,7 @@ pub mod passthrough;
 use std::time::Duration;
 
 use crate::Errno;
+use crate::buffer::BufVec;
 use crate::channel::Connection;
 use crate::recovery::fds::{Counts, Kind};
 use crate::recovery::journal::{self, Effect};
@@ -221,6 +222,20 @@ pub trait Filesystem: Send + Sync + 'static {
     /// READ into `buf`, which is `op.size` long; returns how many bytes, fewer only at the end.
     fn read(&self, cx: &Context, node: NodeId, op: &ops::Read, buf: &mut [u8]) -> Result<usize> {
         enosys()
+    }
+
+    /// READ, answered with segments that may be anywhere: in `room`, which is `op.size` long, or
+    /// behind descriptors. Each of these has its part of `room` for when it must be copied. The
+    /// descriptors stay open and at their place until the vector is dropped.
+    fn read_buf<'a>(
+        &'a self,
+        cx: &Context,
+        node: NodeId,
+        op: &ops::Read,
+        room: &'a mut [u8],
+    ) -> Result<BufVec<'a>> {
+        let length = self.read(cx, node, op, room)?;
+        Ok(BufVec::memory(&room[..length.min(room.len())]))
     }
 
     /// WRITE `op.data`; returns how many bytes were written.

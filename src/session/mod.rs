@@ -32,7 +32,7 @@ pub use takeover::TakeoverConfig;
 pub use threads::about_to_block;
 
 use crate::Errno;
-use crate::channel::Connection;
+use crate::channel::{Connection, Transport};
 use crate::fs::Filesystem;
 use crate::recovery::arena::{Arena, ArenaError, Origin};
 use crate::recovery::board::{Board, Cell};
@@ -68,6 +68,8 @@ pub struct SessionConfig {
     /// All threads read the mount's own /dev/fuse, none a clone: for who keeps that one
     /// descriptor while all processes are gone. What was read from a clone ends with it.
     pub one_device: bool,
+    /// How requests and replies travel.
+    pub transport: Transport,
     /// Only this user and root are served (`allow_root`).
     pub only_user: Option<u32>,
 }
@@ -84,6 +86,7 @@ impl Default for SessionConfig {
             time_gran: 1,
             spin: Duration::from_micros(50),
             one_device: false,
+            transport: Transport::Auto,
             only_user: None,
         }
     }

@@ -131,7 +131,7 @@ pub fn pwrite(fd: Fd, data: &[u8], offset: u64) -> Result<usize, Errno> {
     Ok(done)
 }
 
-fn position(offset: u64) -> Result<libc::off_t, Errno> {
+pub(super) fn position(offset: u64) -> Result<libc::off_t, Errno> {
     libc::off_t::try_from(offset).map_err(|_| Errno::EINVAL)
 }
 

@@ -21,6 +21,7 @@ pub mod map;
 pub mod memory;
 pub mod mount;
 pub mod path;
+pub mod pipe;
 pub mod process;
 pub mod stream;
 pub mod xattr;
