@@ -19,7 +19,12 @@ const PROGRAM: &str = env!("CARGO_BIN_EXE_fusex");
 const KINDS: [FsKind; 2] = [FsKind::Passthrough, FsKind::Mem];
 
 fn start(kind: FsKind) -> Target {
-    let target = Target::start_program(Path::new(PROGRAM), kind, &["-o", "nopassthrough"]).unwrap();
+    let target = Target::start_program(
+        Path::new(PROGRAM),
+        kind,
+        &["-o", "nopassthrough", "--transport", "splice"],
+    )
+    .unwrap();
     assert!(has_all_processes(&target), "{}", target.log());
     target
 }

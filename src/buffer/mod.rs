@@ -10,8 +10,10 @@
 //! * `section`: packets with a header and a footer around the payload
 
 mod pipe;
+mod reply;
 
 pub use pipe::Pipe;
+pub use reply::{Fallback, Piped};
 
 use bitflags::bitflags;
 
@@ -72,6 +74,11 @@ pub trait Packets {
     /// memory); fewer at the end of the stream. When it returns Ok, each packet that bytes came
     /// from has been verified. After [`Stopped::Full`] another call goes on behind the bytes moved.
     fn take(&mut self, want: usize, sink: Sink<'_>) -> Result<usize, Stopped>;
+
+    /// Whether the payload has to be looked at, so that it cannot go into a pipe unseen.
+    fn wants_memory(&self) -> bool {
+        false
+    }
 }
 
 /// One segment of a vector: libfuse's `fuse_buf`.

@@ -39,6 +39,11 @@ impl Pipe {
         made
     }
 
+    /// A pipe that is open already.
+    pub fn of(read: Fd, write: Fd) -> Result<Pipe, Errno> {
+        Ok(Pipe { read, write, size: pipe::size(write)? })
+    }
+
     /// How many buffers it has.
     pub fn slots(self) -> usize {
         self.size / PAGE

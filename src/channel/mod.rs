@@ -11,6 +11,7 @@ use std::io::IoSlice;
 use zerocopy::IntoBytes;
 
 use crate::Errno;
+use crate::buffer::Pipe;
 use crate::sys::{Fd, OpFd, device, file};
 use crate::wire::{Unique, encode};
 
@@ -69,6 +70,12 @@ impl Connection {
         self.send(unique, Some(error), &[])
     }
 
+    /// Sends a whole reply, header and all, which is all that `pipe` holds: the kernel wants it by
+    /// one splice(2). Whatever the answer is, it may have taken some out of the pipe.
+    pub fn reply_from(self, pipe: Pipe, length: usize) -> Result<(), Errno> {
+        crate::sys::pipe::splice(pipe.read, None, self.device, None, length).map(drop)
+    }
+
     /// Sends a whole reply that was put together before.
     pub fn reply_again(self, message: &[u8]) -> Result<(), Errno> {
         self.write_all(&[IoSlice::new(message)])
@@ -101,12 +108,15 @@ impl Connection {
         self.write_all(&[IoSlice::new(&whole[..length])])
     }
 
-    /// `head` and up to three further parts, as they are.
+    /// `head` and what follows it, as they are.
     fn write_parts(self, head: &[u8], rest: &[IoSlice<'_>]) -> Result<(), Errno> {
-        let mut parts = [IoSlice::new(&[]); 4];
-        parts[0] = IoSlice::new(head);
-        parts[1..=rest.len()].copy_from_slice(rest);
-        self.write_all(&parts[..=rest.len()])
+        let mut few = [IoSlice::new(&[]); 4];
+        few[0] = IoSlice::new(head);
+        if let Some(room) = few.get_mut(1..=rest.len()) {
+            room.copy_from_slice(rest);
+            return self.write_all(&few[..=rest.len()]);
+        }
+        self.write_all(&[&few[..1], rest].concat())
     }
 
     /// One writev(2), which the kernel takes whole or not at all.

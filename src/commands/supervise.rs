@@ -64,6 +64,8 @@ fn lines(status: &Status) -> String {
     let Status { deaths_killed, deaths_signal, deaths_exit, deaths_timeout, .. } = status;
     let Status { recovered_from_slots, recovered_from_journal, .. } = status;
     let Status { recovered_probed, recovered_resent, .. } = status;
+    let Status { splice_fallbacks_short, splice_fallbacks_full, .. } = status;
+    let Status { splice_fallbacks_refused, splice_fallbacks_examined, .. } = status;
     let Status { poisoned, leaked_lookups, damaged_records, inodes, open_files, .. } = status;
     let rows = [
         ("mount point", mount_point.escape_debug().to_string()),
@@ -92,6 +94,15 @@ fn lines(status: &Status) -> String {
         ("answered EIO", format!("{poisoned} that workers died of")),
         ("leaked lookups", leaked_lookups.to_string()),
         ("damaged records", damaged_records.to_string()),
+        (
+            "spliced replies",
+            format!(
+                "{}; copied instead: {splice_fallbacks_short} short, {splice_fallbacks_full} \
+                 pipe full, {splice_fallbacks_refused} refused, {splice_fallbacks_examined} \
+                 checksums",
+                status.spliced
+            ),
+        ),
         ("inodes", inodes.to_string()),
         ("open files", open_files.to_string()),
     ];

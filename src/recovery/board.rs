@@ -68,6 +68,16 @@ pub enum Cell {
     Upgrading,
     /// The spare that takes the worker's place, see [`Cell::WorkerPid`].
     SparePid,
+    /// Replies whose data went through a pipe.
+    Spliced,
+    /// Replies that were to, and were copied: there was less data than was said.
+    SpliceShort,
+    /// The pipe had too few buffers.
+    SpliceFull,
+    /// splice(2) or the kernel's side of /dev/fuse refused.
+    SpliceRefused,
+    /// The data had to be looked at.
+    SpliceExamined,
 }
 
 /// How many cells there are, with room for later ones.

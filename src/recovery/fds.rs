@@ -42,9 +42,11 @@ pub enum Kind {
     Inherited = 7,
     /// What a file system keeps for itself, first kind.
     Own = 8,
+    /// One end of the pipe that a slot's replies go through.
+    Pipe = 9,
 }
 
-const KINDS: [Kind; 8] = [
+const KINDS: [Kind; 9] = [
     Kind::Node,
     Kind::Handle,
     Kind::Lock,
@@ -53,6 +55,7 @@ const KINDS: [Kind; 8] = [
     Kind::Content,
     Kind::Inherited,
     Kind::Own,
+    Kind::Pipe,
 ];
 
 /// A mark: kind (8 bits), begun (1), check (16), index (32).
@@ -223,7 +226,7 @@ impl Fds {
 
 /// Descriptors by [`Kind`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts([usize; 9]);
+pub struct Counts([usize; 10]);
 
 impl Counts {
     /// How many of this kind.

@@ -49,6 +49,8 @@ const CULPRIT: usize = 8;
 const FINISHED: usize = 9;
 const INTENDED: usize = 10;
 const CARRIED_OUT: usize = 11;
+const PIPE_READ: usize = 12;
+const PIPE_WRITE: usize = 13;
 const INTENT_AT: usize = 16;
 const EFFECTS_AT: usize = 24;
 const REPLY_AT: usize = 64;
@@ -171,6 +173,21 @@ impl Journal {
     /// See [`Journal::device`].
     pub fn set_device(self, device: Fd) {
         self.set(DEVICE, sealed(device.number().max(0) as u64));
+    }
+
+    /// The pipe that this slot's replies go through, its end to be read first.
+    pub fn pipe(self) -> Option<(Fd, Fd)> {
+        let end = |word| i32::try_from(unsealed(self.get(word))?).ok().map(Fd::from_number);
+        Some((end(PIPE_READ)?, end(PIPE_WRITE)?))
+    }
+
+    /// See [`Journal::pipe`]. One store publishes both ends.
+    pub fn set_pipe(self, pipe: Option<(Fd, Fd)>) {
+        let word = |fd: Fd| sealed(fd.number().max(0) as u64);
+        if let Some((_, write)) = pipe {
+            self.set(PIPE_WRITE, word(write));
+        }
+        self.set(PIPE_READ, pipe.map_or(0, |(read, _)| word(read)));
     }
 
     /// How far the request has come.

@@ -103,6 +103,8 @@ points! {
     ForgetNoted, Request, "forget-noted", "the progress of a FORGET is noted";
     Listing, Request, "listing", "the lookup of an entry is counted, and the entry not listed";
     Listed, Request, "listed", "an entry is listed";
+    PipeHead, Request, "pipe-head", "the reply's header is in the pipe";
+    PipeFilled, Request, "pipe-filled", "the reply is in the pipe";
     Finished, Request, "before-done", "the result is known, and not stored";
     Done, Request, "after-done", "the reply is stored";
     Replied, Request, "after-reply", "the kernel has the reply";

@@ -87,9 +87,12 @@ impl Slots {
         (0..self.count()).filter(|index| self.journal(*index).is_used())
     }
 
-    /// The devices that slots read are gone: their requests are answered on `device`.
+    /// The devices and pipes of slots are gone: their requests are answered on `device`.
     pub fn move_to(&self, device: Fd) {
-        self.used().for_each(|index| self.journal(index).set_device(device));
+        for index in self.used() {
+            self.journal(index).set_device(device);
+            self.journal(index).set_pipe(None);
+        }
     }
 
     /// Touches and locks the memory of slot `index`, so that it is there when a thread needs it.

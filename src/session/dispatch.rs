@@ -9,6 +9,7 @@ use zerocopy::IntoBytes;
 
 use super::Shared;
 use super::reply::Responder;
+use super::splicing::Splicing;
 use super::threads::about_to_block;
 use super::waiting;
 use crate::Errno;
@@ -29,6 +30,8 @@ pub(super) struct Place<'a> {
     pub(super) connection: Connection,
     pub(super) journal: Journal,
     pub(super) data: &'a mut [u8],
+    /// `None`: data goes by memory.
+    pub(super) splicing: Option<&'a mut Splicing>,
 }
 
 /// Who asks.
@@ -88,7 +91,7 @@ pub(super) fn dispatch<F: Filesystem>(
         Operation::Rename2(op) => to.empty(fs.rename(cx, node, op)),
         Operation::Link(op) => to.entry(fs, fs.link(cx, node, op)),
         Operation::Open(op) => to.opened(fs, node, fs.open(cx, node, op)),
-        Operation::Read(op) => read(fs, to, cx, node, op, place.data),
+        Operation::Read(op) => read(fs, to, cx, node, op, place),
         Operation::Write(op) => {
             let result = fs.write(cx, node, op);
             to.fixed(result.map(|size| fuse_write_out { size, padding: 0 }));
@@ -245,14 +248,24 @@ fn read<F: Filesystem>(
     cx: &Context,
     node: NodeId,
     op: &ops::Read,
-    data: &mut [u8],
+    place: Place<'_>,
 ) {
-    let Some(room) = data.get_mut(..op.size as usize) else {
+    let Some(room) = place.data.get_mut(..op.size as usize) else {
         to.send(Err(Errno::EINVAL));
         return;
     };
-    let result = fs.read(cx, node, op, room);
-    to.data(result, room);
+    match place.splicing {
+        Some(splicing) => splicing.answer(
+            to,
+            room,
+            |room| fs.read(cx, node, op, room),
+            |room| fs.read_buf(cx, node, op, room),
+        ),
+        None => {
+            let result = fs.read(cx, node, op, room);
+            to.data(result, room);
+        }
+    }
 }
 
 /// GETXATTR and LISTXATTR: the value, or its length when the caller gave no room.

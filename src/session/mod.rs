@@ -6,17 +6,20 @@
 //!
 //! * `negotiate`: what INIT agreed on
 //! * `dispatch`: from a decoded request to a method of the file system and back
+//! * `splicing`, `choice`: data of a READ, by memory or by a pipe
 //! * `patience`: looking for the next request before going to sleep
 //! * `reply`: answers, and taking back what never reached the kernel
 //! * `takeover`: finishing what a dead worker had begun
 //! * `threads`, `watcher`: who reads the device next
 //! * `waiting`, `parked`: SETLKW and INTERRUPT
 
+mod choice;
 mod dispatch;
 mod negotiate;
 mod parked;
 mod patience;
 mod reply;
+mod splicing;
 mod takeover;
 mod threads;
 mod waiting;
@@ -43,6 +46,7 @@ use crate::recovery::{fault, journal};
 use crate::sys::{Fd, device, process};
 use crate::wire::{DecodeError, decode};
 use patience::Patience;
+use splicing::Splicing;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -301,7 +305,10 @@ impl<F: Filesystem> Shared<F> {
     fn server(&self, index: usize, connection: Connection) -> Option<Server> {
         let slot = self.slots.take(index)?;
         let patience = Patience::new(if self.cpus > 1 { self.config.spin } else { Duration::ZERO });
-        Some(Server { connection, slot, length: 0, patience })
+        let room = self.negotiated.max_data();
+        let place = (slot.journal(), index);
+        let splicing = Splicing::new(self.config.transport, place, self.fds, self.board, room);
+        Some(Server { connection, slot, length: 0, patience, splicing })
     }
 
     /// The device that slot `index` reads: the mount's own for the first, so that one is enough,
@@ -334,6 +341,7 @@ struct Server {
     slot: Slot,
     length: usize,
     patience: Patience,
+    splicing: Splicing,
 }
 
 impl Server {
@@ -377,7 +385,9 @@ impl Server {
                 if request.header.unique.is_resend() {
                     shared.board.add(Cell::RecoveredResent, 1);
                 }
-                let place = dispatch::Place { connection: self.connection, journal, data };
+                let splicing = Some(&mut self.splicing);
+                let place =
+                    dispatch::Place { connection: self.connection, journal, data, splicing };
                 dispatch::dispatch(shared, &request, place);
             }
             Err(error) => undecodable(shared, self.connection, &error),

@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use super::reply::Responder;
-use super::{Server, Session, Shared, dispatch, waiting};
+use super::{Server, Session, Shared, dispatch, splicing, waiting};
 use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::{Answer, Filesystem, Recovered, Unfinished};
@@ -64,8 +64,14 @@ impl<F: Filesystem> Session<F> {
         let mounted = shared.connection.device();
         let kept = shared.fds.reclaim(|kind, index, fd| match kind {
             Kind::Device => shared.journal(index).is_some_and(|j| j.device() == Some(fd)),
+            Kind::Pipe => {
+                shared.journal(index).and_then(|j| j.pipe()).is_some_and(|p| p.0 == fd || p.1 == fd)
+            }
             _ => fd == mounted || shared.fs.holds(kind, index, fd),
         });
+        for index in shared.slots.used() {
+            splicing::clean(shared.slots.journal(index), shared.fds, index as u32);
+        }
         points::reach(Point::Reclaimed);
         shared.fs.takeover(&kept);
         points::reach(Point::Rebuilt);
@@ -186,7 +192,7 @@ impl<F: Filesystem> Shared<F> {
         let (bytes, data) = slot.parts(length);
         let answered = match decode::decode(bytes, &self.negotiated.protocol) {
             Ok(request) => {
-                let place = dispatch::Place { connection, journal, data };
+                let place = dispatch::Place { connection, journal, data, splicing: None };
                 self.is_answered(&request, place, max_deaths)
             }
             Err(error) => {
@@ -277,7 +283,8 @@ impl<F: Filesystem> Shared<F> {
             return;
         }
         journal.carry_out(request.header.opcode, request.header.pid);
-        dispatch::dispatch(self, &request, dispatch::Place { connection, journal, data });
+        let place = dispatch::Place { connection, journal, data, splicing: None };
+        dispatch::dispatch(self, &request, place);
         slot.clear();
     }
 

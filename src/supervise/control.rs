@@ -347,6 +347,11 @@ impl<W: Work> Supervisor<'_, W> {
             poisoned: get(Cell::Poisoned),
             leaked_lookups: get(Cell::LeakedLookups),
             damaged_records: get(Cell::Damaged),
+            spliced: get(Cell::Spliced),
+            splice_fallbacks_short: get(Cell::SpliceShort),
+            splice_fallbacks_full: get(Cell::SpliceFull),
+            splice_fallbacks_refused: get(Cell::SpliceRefused),
+            splice_fallbacks_examined: get(Cell::SpliceExamined),
             inodes,
             open_files,
         }

@@ -82,6 +82,16 @@ pub struct Status {
     pub leaked_lookups: u64,
     /// Records that did not pass their check.
     pub damaged_records: u64,
+    /// Replies whose data went through a pipe, without being copied by the worker.
+    pub spliced: u64,
+    /// Replies that were to go so and were copied, as there was less data than was said.
+    pub splice_fallbacks_short: u64,
+    /// As the pipe has too few buffers.
+    pub splice_fallbacks_full: u64,
+    /// As the kernel refused.
+    pub splice_fallbacks_refused: u64,
+    /// As the data had to be looked at.
+    pub splice_fallbacks_examined: u64,
     /// Inodes that the kernel knows.
     pub inodes: u64,
     /// Open files and directories.

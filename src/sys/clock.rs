@@ -6,9 +6,17 @@ use nix::time::{ClockId, clock_gettime};
 
 /// `CLOCK_MONOTONIC` in ns.
 pub fn monotonic_ns() -> u64 {
-    // There is no kernel without this clock.
-    clock_gettime(ClockId::CLOCK_MONOTONIC)
-        .map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
+    nanoseconds(ClockId::CLOCK_MONOTONIC)
+}
+
+/// CPU time of the calling thread in ns: a system call.
+pub fn thread_cpu_ns() -> u64 {
+    nanoseconds(ClockId::CLOCK_THREAD_CPUTIME_ID)
+}
+
+/// There is no kernel without these clocks.
+fn nanoseconds(clock: ClockId) -> u64 {
+    clock_gettime(clock).map_or(0, |now| now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64)
 }
 
 /// A moment as the local clock and calendar show it.

@@ -31,6 +31,8 @@ pub(super) struct Flavour {
     pub(super) resend: bool,
     /// The kernel reads and writes lower files itself.
     pub(super) backed: bool,
+    /// What is read goes through the slots' pipes.
+    pub(super) spliced: bool,
 }
 
 /// So that the kernel keeps nothing to itself.
@@ -45,8 +47,9 @@ impl Flavour {
             (FsKind::Passthrough, false) => "passthrough",
             (FsKind::Passthrough, true) => "passthrough backed",
         };
+        let spliced = if self.spliced { " spliced" } else { "" };
         let resend = if self.resend { "resend" } else { "no-resend" };
-        format!("{kind} {} {resend}", self.threads.name())
+        format!("{kind}{spliced} {} {resend}", self.threads.name())
     }
 
     pub(super) fn start(self) -> Result<Target, CrashError> {
@@ -54,6 +57,7 @@ impl Flavour {
         if self.threads == Threads::One {
             arguments.push("-s");
         }
+        arguments.push(if self.spliced { "--transport=splice" } else { "--transport=dev" });
         if !self.resend {
             arguments.push("--no-resend");
         }
@@ -64,12 +68,16 @@ impl Flavour {
 /// Those that are asked for.
 pub(super) fn flavours(config: &MatrixConfig) -> Vec<Flavour> {
     let mut all = Vec::new();
-    for (kind, backed) in
-        [(FsKind::Passthrough, false), (FsKind::Passthrough, true), (FsKind::Mem, false)]
-    {
+    for (kind, backed, spliced) in [
+        (FsKind::Passthrough, false, false),
+        (FsKind::Passthrough, false, true),
+        (FsKind::Passthrough, true, false),
+        (FsKind::Mem, false, false),
+        (FsKind::Mem, false, true),
+    ] {
         for threads in [Threads::One, Threads::Many] {
             for resend in [true, false] {
-                all.push(Flavour { kind, threads, resend, backed });
+                all.push(Flavour { kind, threads, resend, backed, spliced });
             }
         }
     }

@@ -109,11 +109,17 @@ impl Data {
 
     /// Reads at `offset`; fewer bytes than `buf` holds only at the end.
     pub(super) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let length = self.size.saturating_sub(offset).min(buf.len() as u64) as usize;
-        if length == 0 {
+        if self.size <= offset {
             return Ok(0);
         }
-        file::pread(self.fd()?, &mut buf[..length], offset)
+        let (fd, length) = self.place(offset, buf.len())?;
+        file::pread(fd, &mut buf[..length], offset)
+    }
+
+    /// The memfd, and how many of `length` bytes there are at `offset`.
+    pub(super) fn place(&self, offset: u64, length: usize) -> Result<(Fd, usize)> {
+        let length = self.size.saturating_sub(offset).min(length as u64) as usize;
+        Ok((self.fd()?, length))
     }
 
     /// Writes at `offset`. Short when space or the largest size is reached on the way,

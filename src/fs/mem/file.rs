@@ -4,6 +4,7 @@ use super::Mem;
 use super::data::MAX_SIZE;
 use super::tree::{Tree, read};
 use crate::Errno;
+use crate::buffer::{Buf, BufVec, Memory};
 use crate::fs::{Context, Result};
 use crate::recovery::journal;
 use crate::wire::NodeId;
@@ -33,6 +34,21 @@ impl Mem {
         let length = tree.inode(node)?.data()?.read(offset, buf)?;
         accessed(&tree, node);
         Ok(length)
+    }
+
+    /// Where the data is that `room` asks for. A node is known as long as it is being read, and its
+    /// memfd is there as long as the node.
+    pub(super) fn data_at<'a>(
+        &self,
+        node: NodeId,
+        offset: u64,
+        room: &'a mut [u8],
+    ) -> Result<BufVec<'a>> {
+        let tree = read(&self.tree);
+        let (fd, length) = tree.inode(node)?.data()?.place(offset, room.len())?;
+        accessed(&tree, node);
+        let room = Memory::Unique(&mut room[..length]);
+        Ok(BufVec::new(vec![Buf::file(fd, offset, length, room)]))
     }
 
     pub(super) fn write_data(&self, node: NodeId, op: &ops::Write<'_>) -> Result<u32> {

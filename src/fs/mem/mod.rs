@@ -77,6 +77,7 @@ use self::tree::{Plan, Tree, read, write};
 use self::xattr::Xattrs;
 use super::{Context, Filesystem, Recovered, Result, Unfinished};
 use crate::Errno;
+use crate::buffer::BufVec;
 use crate::recovery::arena::{Arena, ArenaError};
 use crate::recovery::fds::{Counts, Kind};
 use crate::recovery::journal::Effect;
@@ -389,6 +390,16 @@ impl Filesystem for Mem {
 
     fn read(&self, _: &Context, node: NodeId, op: &ops::Read, buf: &mut [u8]) -> Result<usize> {
         self.read_data(node, op.offset, buf)
+    }
+
+    fn read_buf<'a>(
+        &'a self,
+        _: &Context,
+        node: NodeId,
+        op: &ops::Read,
+        room: &'a mut [u8],
+    ) -> Result<BufVec<'a>> {
+        self.data_at(node, op.offset, room)
     }
 
     fn write(&self, _: &Context, node: NodeId, op: &ops::Write<'_>) -> Result<u32> {

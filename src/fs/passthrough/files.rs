@@ -8,6 +8,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use super::Passthrough;
 use super::record::Backing;
 use crate::Errno;
+use crate::buffer::{Buf, BufVec, Memory};
 use crate::fs::{Context, IoctlReply, Result};
 use crate::recovery::journal;
 use crate::recovery::points::{self, Protection, called};
@@ -78,6 +79,29 @@ impl Passthrough {
             }
         }
         Ok(done + file::pread(fd, &mut buf[done..], op.offset + done as u64)?)
+    }
+
+    /// Where the data is.
+    pub(super) fn read_file_buf<'a>(
+        &self,
+        op: &ops::Read,
+        room: &'a mut [u8],
+    ) -> Result<BufVec<'a>> {
+        let fd = self.handles.fd(op.fh)?;
+        let behind = file::fstatx(fd)?.stx_size.saturating_sub(op.offset);
+        let size = room.len().min(usize::try_from(behind).unwrap_or(usize::MAX));
+        if size == 0 {
+            // The end, or a file that does not tell its size, as those in /proc.
+            let length = self.read_file(op, room)?;
+            return Ok(BufVec::memory(&room[..length]));
+        }
+        // What was read ahead has come as far as the last byte.
+        let last = file::pread_cached(fd, &mut [0], op.offset + size as u64 - 1);
+        if matches!(last, Err(error) if error != Errno::EOPNOTSUPP) {
+            about_to_block();
+        }
+        let room = Memory::Unique(&mut room[..size]);
+        Ok(BufVec::new(vec![Buf::file(fd, op.offset, size, room)]))
     }
 
     pub(super) fn write_file(&self, op: &ops::Write<'_>) -> Result<u32> {

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 
 use super::Passthrough;
 use crate::Errno;
+use crate::buffer::BufVec;
 use crate::channel::Connection;
 use crate::fs::{Context, Filesystem, IoctlReply, Recovered, Result, Unfinished};
 use crate::recovery::fds::{Counts, Kind};
@@ -126,6 +127,16 @@ impl Filesystem for Passthrough {
 
     fn read(&self, _: &Context, _: NodeId, op: &ops::Read, buf: &mut [u8]) -> Result<usize> {
         self.read_file(op, buf)
+    }
+
+    fn read_buf<'a>(
+        &'a self,
+        _: &Context,
+        _: NodeId,
+        op: &ops::Read,
+        room: &'a mut [u8],
+    ) -> Result<BufVec<'a>> {
+        self.read_file_buf(op, room)
     }
 
     fn write(&self, _: &Context, _: NodeId, op: &ops::Write<'_>) -> Result<u32> {

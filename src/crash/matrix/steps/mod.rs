@@ -102,6 +102,9 @@ impl Step {
     /// Whether it is run on such a mount.
     pub(super) fn is_for(&self, flavour: Flavour) -> bool {
         let directory = flavour.kind == FsKind::Passthrough;
+        if flavour.spliced && self.opcode != Opcode::FUSE_READ {
+            return false;
+        }
         match self.on {
             On::Served => !flavour.backed,
             On::Directory => directory && !flavour.backed,
@@ -135,6 +138,9 @@ impl Step {
             Class::Tells => {}
             class => {
                 all.extend([Finished, Replied]);
+                if flavour.spliced {
+                    all.extend([PipeHead, PipeFilled]);
+                }
                 if class != Class::Reads {
                     all.extend([Done, Sent]);
                 }

@@ -1,0 +1,203 @@
+//! READ: its data by memory or by the slot's pipe.
+//!
+//! The pipe is in the shared fd table and noted in the slot's journal, so that it outlives the
+//! worker. What a dead worker has left in it is of a READ that is carried out again: such a pipe is
+//! closed at takeover, and so is one that an error has left with something in it.
+
+use zerocopy::IntoBytes;
+
+use super::choice::{Choice, Way};
+use super::reply::Responder;
+use super::threads::about_to_block;
+use crate::Errno;
+use crate::buffer::{BufVec, Fallback, Pipe};
+use crate::channel::Transport;
+use crate::fs::Result;
+use crate::recovery::board::{Board, Cell};
+use crate::recovery::fds::{Fds, Kind};
+use crate::recovery::journal::Journal;
+use crate::wire::encode;
+
+/// What one serving thread sends data with.
+pub(super) struct Splicing {
+    transport: Transport,
+    choice: Choice,
+    pipe: SlotPipe,
+    board: Board,
+}
+
+/// The pipe of a slot, made when it is needed first.
+struct SlotPipe {
+    journal: Journal,
+    fds: Fds,
+    index: u32,
+    /// Bytes of data that a reply may have.
+    room: usize,
+    pipe: Option<Pipe>,
+}
+
+impl Splicing {
+    pub(super) fn new(
+        transport: Transport,
+        (journal, index): (Journal, usize),
+        fds: Fds,
+        board: Board,
+        room: usize,
+    ) -> Splicing {
+        let pipe = SlotPipe { journal, fds, index: index as u32, room, pipe: None };
+        Splicing { transport, choice: Choice::default(), pipe, board }
+    }
+
+    /// Answers a READ of as many bytes as `room` is long: `read` brings them there, `vector` says
+    /// where they are.
+    pub(super) fn answer<'a>(
+        &mut self,
+        to: Responder,
+        room: &'a mut [u8],
+        read: impl FnOnce(&mut [u8]) -> Result<usize>,
+        vector: impl FnOnce(&'a mut [u8]) -> Result<BufVec<'a>>,
+    ) {
+        let (way, trial) = match self.transport {
+            Transport::Auto => self.choice.begin(room.len()),
+            Transport::Splice => (Way::Splice, None),
+            Transport::Dev | Transport::Uring => (Way::Copy, None),
+        };
+        match way {
+            Way::Copy => {
+                let result = read(room);
+                to.data(result, room);
+            }
+            Way::Splice => match vector(room) {
+                Ok(data) => self.send(to, data),
+                Err(error) => to.empty(Err(error)),
+            },
+        }
+        if let Some(trial) = trial {
+            self.choice.end(trial);
+        }
+    }
+
+    fn send(&mut self, to: Responder, mut data: BufVec<'_>) {
+        if data.bufs.iter().all(|buf| buf.is_memory()) {
+            return gathered(to, data);
+        }
+        let piped = match self.pipe.get() {
+            Ok(pipe) => self.send_by(pipe, to, &mut data),
+            // No descriptor, no memory: what is there to be had is had by copying.
+            Err(_) => Ok(Some(Fallback::Unsupported)),
+        };
+        match piped {
+            Ok(None) => {
+                self.board.add(Cell::Spliced, 1);
+            }
+            Ok(Some(fallback)) => {
+                self.board.add(cell_of(fallback), 1);
+                about_to_block();
+                gathered(to, data);
+            }
+            Err(errno) => {
+                self.pipe.close();
+                to.empty(Err(errno));
+            }
+        }
+    }
+
+    /// `Some`: it is not sent, and the place in the vector is behind what is in memory.
+    fn send_by(
+        &mut self,
+        pipe: Pipe,
+        to: Responder,
+        data: &mut BufVec<'_>,
+    ) -> Result<Option<Fallback>> {
+        let length = data.size();
+        let header = encode::out_header(to.unique, None, length);
+        if let Err(fallback) = data.to_pipe(header.as_bytes(), pipe)? {
+            return Ok(Some(fallback));
+        }
+        let whole = header.as_bytes().len() + length;
+        let Err(errno) = to.piped(pipe, whole) else { return Ok(None) };
+        // What the kernel refuses it has taken out of the pipe, or has not.
+        self.pipe.close();
+        if errno == Errno::ENOENT || errno == Errno::ENODEV {
+            return Ok(None);
+        }
+        // Files can be read again; of packets there is nothing left.
+        match data.bufs.iter().any(|buf| buf.packets.is_some()) {
+            true => Err(Errno::EIO),
+            false => Ok(Some(Fallback::Unsupported)),
+        }
+    }
+}
+
+/// Sends what is in memory, and what still has to come there.
+fn gathered(to: Responder, mut data: BufVec<'_>) {
+    match data.gather() {
+        Ok(length) => {
+            to.send(Ok(&data.slices(length)));
+        }
+        Err(errno) => to.empty(Err(errno)),
+    }
+}
+
+fn cell_of(fallback: Fallback) -> Cell {
+    match fallback {
+        Fallback::Short => Cell::SpliceShort,
+        Fallback::Full => Cell::SpliceFull,
+        Fallback::Unsupported => Cell::SpliceRefused,
+        Fallback::Examined => Cell::SpliceExamined,
+    }
+}
+
+impl SlotPipe {
+    /// The pipe, empty.
+    fn get(&mut self) -> Result<Pipe> {
+        if let Some(pipe) = self.pipe {
+            return Ok(pipe);
+        }
+        let kept = self.journal.pipe().and_then(|(read, write)| Pipe::of(read, write).ok());
+        let pipe = match kept {
+            Some(pipe) => pipe,
+            None => self.make()?,
+        };
+        self.pipe = Some(pipe);
+        Ok(pipe)
+    }
+
+    fn make(&self) -> Result<Pipe> {
+        let pipe = Pipe::create(self.room)?;
+        let begin = |fd| self.fds.begin(fd, Kind::Pipe, self.index);
+        if let Err(errno) = begin(pipe.read).and_then(|()| begin(pipe.write)) {
+            self.fds.close(pipe.read);
+            self.fds.close(pipe.write);
+            return Err(errno);
+        }
+        self.journal.set_pipe(Some((pipe.read, pipe.write)));
+        self.fds.keep(pipe.read, Kind::Pipe, self.index);
+        self.fds.keep(pipe.write, Kind::Pipe, self.index);
+        Ok(pipe)
+    }
+
+    /// It may hold something: the next reply gets another one.
+    fn close(&mut self) {
+        if self.pipe.take().is_some() {
+            close(self.journal, self.fds, self.index);
+        }
+    }
+}
+
+/// Closes the pipe of a slot.
+fn close(journal: Journal, fds: Fds, index: u32) {
+    if let Some((read, write)) = journal.pipe() {
+        journal.set_pipe(None);
+        fds.close_if(read, Kind::Pipe, index);
+        fds.close_if(write, Kind::Pipe, index);
+    }
+}
+
+/// Takeover: what a dead worker has left in the pipe of a slot goes with it.
+pub(super) fn clean(journal: Journal, fds: Fds, index: u32) {
+    let empty = |(read, write)| Pipe::of(read, write).is_ok_and(|it| it.content() == Ok(0));
+    if journal.pipe().is_some_and(|pipe| !empty(pipe)) {
+        close(journal, fds, index);
+    }
+}
