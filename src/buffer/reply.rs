@@ -223,3 +223,6 @@ fn discard(from: Pipe, mut length: usize) -> Result<(), Errno> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
