@@ -79,7 +79,7 @@ fn cpu_model() -> anyhow::Result<String> {
 }
 
 /// The type in the mount table's line with the directory's device number.
-fn file_system_type(dir: &Path) -> anyhow::Result<String> {
+pub(crate) fn file_system_type(dir: &Path) -> anyhow::Result<String> {
     let device = dir.metadata()?.dev();
     let number = (major(device), minor(device));
     let entries = mountinfo::read()?;

@@ -2,47 +2,63 @@
 
 use serde_json::{Value, json};
 
-use crate::contestants::Contestant;
+use crate::contestants::{Contestant, Contestants};
 use crate::environment::Environment;
+use crate::goals;
 use crate::results::Results;
 use crate::rows::{Row, Sample};
+use crate::scenes::Scene;
 
 /// Changes when a key changes its meaning or goes away.
-const SCHEMA: u32 = 1;
+const SCHEMA: u32 = 2;
 
 pub(crate) fn document(
     environment: &Environment,
-    contestants: &[Contestant],
-    rows: &[Row],
-    results: &Results,
+    contestants: &Contestants,
+    measured: &[(Scene, Results)],
 ) -> Value {
-    let entries = rows
-        .iter()
-        .flat_map(|row| contestants.iter().map(|contestant| entry(*row, contestant.name, results)));
+    let of_scene = |(scene, results): &(Scene, Results)| {
+        let names = contestants.of(scene);
+        let of_row = |row: &Row| -> Vec<Value> {
+            names.iter().map(|contestant| entry(scene, *row, contestant, results)).collect()
+        };
+        scene.rows.iter().flat_map(of_row).collect::<Vec<Value>>()
+    };
+    let machine = &environment.machine;
     json!({
         "schema": SCHEMA,
         "environment": {
-            "kernel": environment.machine.kernel,
-            "cpus": environment.machine.cpus,
-            "cpu_model": environment.machine.cpu_model,
+            "kernel": machine.kernel,
+            "cpus": machine.cpus,
+            "cpu_model": machine.cpu_model,
             "rounds": environment.rounds,
-            "date": environment.machine.date,
-            "lower_type": environment.machine.lower_type,
+            "date": machine.date,
             "versions": environment.versions,
-            "files": environment.files,
-            "pin": environment.pin.name(),
-            "wakeup_same_cpu_us": environment.machine.wakeup_same_cpu_us,
-            "wakeup_cross_cpu_us": environment.machine.wakeup_cross_cpu_us,
+            "files": environment.size.files,
+            "sequential_bytes": environment.size.sequential,
+            "random_bytes": environment.size.random,
+            "random_ops": environment.size.random_ops,
+            "wakeup_same_cpu_us": machine.wakeup_same_cpu_us,
+            "wakeup_cross_cpu_us": machine.wakeup_cross_cpu_us,
         },
-        "results": entries.collect::<Vec<Value>>(),
+        "scenes": measured.iter().map(|(scene, _)| json!({
+            "scene": scene.title(),
+            "lower": scene.lower,
+            "lower_type": scene.lower_type,
+            "clients": scene.clients,
+            "pin": scene.pin.name(),
+        })).collect::<Vec<Value>>(),
+        "results": measured.iter().flat_map(of_scene).collect::<Vec<Value>>(),
+        "goals": goals::document(measured),
     })
 }
 
-fn entry(row: Row, contestant: &'static str, results: &Results) -> Value {
-    let samples = results.of(row, contestant);
+fn entry(scene: &Scene, row: Row, contestant: &Contestant, results: &Results) -> Value {
+    let samples = results.of(row, contestant.name);
     json!({
+        "scene": scene.title(),
         "row": row.name(),
-        "contestant": contestant,
+        "contestant": contestant.name,
         // Of a contestant that failed in any round there are no samples.
         "failed": samples.is_empty(),
         "bytes_per_op": row.block(),

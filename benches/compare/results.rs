@@ -1,4 +1,4 @@
-//! Samples gathered over the rounds, and what is made of them.
+//! Samples of one scene gathered over the rounds, and what is made of them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +44,13 @@ impl Results {
     /// Server CPU, microseconds an operation.
     pub(crate) fn server_cpu(&self, row: Row, name: &'static str) -> Option<Spread> {
         Spread::of(self.of(row, name).values().filter_map(Sample::server_us_per_op))
+    }
+
+    /// The one with the greatest median rate of those that `qualifies` names.
+    pub(crate) fn best(&self, row: Row, qualifies: impl Fn(&str) -> bool) -> Option<&'static str> {
+        let names = self.samples.keys().filter(|(of, name)| *of == row && qualifies(name));
+        let rates = names.filter_map(|(_, name)| Some((*name, self.rate(row, name)?.median)));
+        rates.max_by(|one, other| one.1.total_cmp(&other.1)).map(|(name, _)| name)
     }
 
     /// How much faster `name` is than `base`, each round compared within itself.

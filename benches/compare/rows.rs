@@ -44,15 +44,6 @@ impl Sample {
     pub(crate) fn server_us_per_op(&self) -> Option<f64> {
         self.server_cpu.map(|cpu| cpu.as_secs_f64() * 1e6 / self.ops as f64)
     }
-
-    /// Two parts of one measurement as one.
-    pub(crate) fn and(self, other: Sample) -> Sample {
-        Sample {
-            ops: self.ops + other.ops,
-            wall: self.wall + other.wall,
-            server_cpu: self.server_cpu.zip(other.server_cpu).map(|(a, b)| a + b),
-        }
-    }
 }
 
 impl Row {

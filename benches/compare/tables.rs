@@ -6,65 +6,81 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 
 use crate::common::spread::Spread;
-use crate::contestants::{Contestant, NATIVE, PAIRS};
+use crate::contestants::{Contestant, Contestants, NATIVE};
 use crate::environment::Environment;
+use crate::goals;
 use crate::results::Results;
 use crate::rows::Row;
-use crate::workloads::Size;
+use crate::scenes::Scene;
 
 const BEGIN: &str = "<!-- bench:begin -->";
 const END: &str = "<!-- bench:end -->";
 
-/// The whole text: what was measured where, then three tables.
+/// The whole text: what was measured how, a table for each scene, the servers' CPU time in the
+/// first one, and the goals.
 pub(crate) fn markdown(
     environment: &Environment,
-    size: &Size,
-    contestants: &[Contestant],
-    rows: &[Row],
-    results: &Results,
+    contestants: &Contestants,
+    measured: &[(Scene, Results)],
 ) -> String {
-    let names: Vec<&'static str> = contestants.iter().map(|contestant| contestant.name).collect();
-    let mounts: Vec<&'static str> = names.iter().copied().filter(|name| *name != NATIVE).collect();
-    let pairs: Vec<(&str, &str)> =
-        PAIRS.iter().copied().filter(|(_, peer)| names.contains(peer)).collect();
-
-    let mut text = header(environment, size);
-    text.push_str(
-        "\nNative throughput, and each mount's as a ratio to it (more is better; median, least \
-         to greatest):\n\n",
-    );
-    let heads = [NATIVE].iter().chain(&mounts).map(ToString::to_string);
-    text.push_str(&table(heads, rows, |row| {
-        let native = results.rate(row, NATIVE).map_or_else(failed, |rate| row.show(rate.median));
-        let ratios = mounts.iter().map(|name| ratio(results.ratio(row, name, NATIVE)));
-        [native].into_iter().chain(ratios).collect()
-    }));
-    text.push_str("\nServer CPU, microseconds an operation (less is better; median):\n\n");
-    text.push_str(&table(mounts.iter().map(ToString::to_string), rows, |row| {
-        let cell = |name: &&'static str| results.server_cpu(row, name);
-        mounts.iter().map(cell).map(|cpu| cpu.map_or_else(failed, microseconds)).collect()
-    }));
-    if !pairs.is_empty() {
-        text.push_str("\nfusex's throughput as a ratio to libfuse's `passthrough_ll`:\n\n");
-        let heads = pairs.iter().map(|(ours, peer)| format!("{ours} / {peer}"));
-        text.push_str(&table(heads, rows, |row| {
-            pairs.iter().map(|(ours, peer)| ratio(results.ratio(row, ours, peer))).collect()
-        }));
+    let mut text = header(environment);
+    for (scene, results) in measured {
+        let names = contestants.of(scene);
+        let _ = write!(text, "\n**{}**\n\n{}", scene.title(), ratios(scene, &names, results));
     }
-    text
+    if let Some((scene, results)) = measured.first() {
+        let _ = write!(
+            text,
+            "\n**Server CPU, microseconds an operation** (less is better; median; {})\n\n{}",
+            scene.title(),
+            server_cpu(scene, &contestants.of(scene), results)
+        );
+    }
+    text + &goals::markdown(measured)
 }
 
-fn header(environment: &Environment, size: &Size) -> String {
+fn ratios(scene: &Scene, contestants: &[&Contestant], results: &Results) -> String {
+    let cell = |name: &'static str, row: Row| match name {
+        NATIVE => results.rate(row, NATIVE).map_or_else(failed, |rate| row.show(rate.median)),
+        _ => ratio(results.ratio(row, name, NATIVE)),
+    };
+    by_contestant(scene, contestants.iter().map(|contestant| contestant.name), cell)
+}
+
+fn server_cpu(scene: &Scene, contestants: &[&Contestant], results: &Results) -> String {
+    let mounts =
+        contestants.iter().map(|contestant| contestant.name).filter(|name| *name != NATIVE);
+    by_contestant(scene, mounts, |name, row| {
+        results.server_cpu(row, name).map_or_else(failed, microseconds)
+    })
+}
+
+fn by_contestant(
+    scene: &Scene,
+    names: impl Iterator<Item = &'static str>,
+    cell: impl Fn(&'static str, Row) -> String,
+) -> String {
+    let heads = scene.rows.iter().map(|row| row.title().to_string());
+    let cells = |name| scene.rows.iter().map(|row| cell(name, *row)).collect();
+    table(heads, names.map(|name| (name.to_string(), cells(name))))
+}
+
+fn header(environment: &Environment) -> String {
+    let size = &environment.size;
     format!(
-        "{headline}; {rounds} rounds, interleaved; pinning: {pin}; {versions}; {wakeups}.\n\n\
-         {files} files; {sequential} MiB sequential; {ops} random operations in {random} MiB; one \
-         client thread, no fsync. The lower file system's caches are warm for all, the mounts' \
-         are empty except for cached stats. All run with their defaults (timeouts of 1 s, \
-         `cache=auto`); `shared`: for all users, with permissions checked (`allow_other`, and \
-         `default_permissions` for `passthrough_ll`).\n",
+        "{headline}; {rounds} rounds, interleaved; {versions}; {wakeups}.\n\n\
+         {files} files; {sequential} MiB sequential; {ops} random operations of 4 KiB in {random} \
+         MiB; of several clients each does its share in a directory of its own; no fsync. The \
+         lower file system's caches are warm for all, the mounts' are empty except for cached \
+         stats. `shared`: for all users, with permissions checked (`allow_other`, and \
+         `default_permissions` for `passthrough_ll`). `dev`, `splice`, `uring`: `--transport`. \
+         `unsupervised`: `--no-supervise`, without passthrough. bindfs has `big_writes`, mergerfs \
+         one branch and `cache.files=partial`; else all run with their defaults (timeouts of 1 s, \
+         `cache=auto`).\n\n\
+         Native throughput, and each mount's as a ratio to it (more is better; median, least to \
+         greatest of the rounds):\n",
         headline = environment.machine.headline(),
         rounds = environment.rounds,
-        pin = environment.pin.name(),
         versions = environment.versions.join(", "),
         wakeups = environment.machine.wakeups(),
         files = size.files,
@@ -74,10 +90,10 @@ fn header(environment: &Environment, size: &Size) -> String {
     )
 }
 
-fn table(
+/// A table with an empty head above the names of its lines.
+pub(crate) fn table(
     heads: impl Iterator<Item = String>,
-    rows: &[Row],
-    cells: impl Fn(Row) -> Vec<String>,
+    lines: impl IntoIterator<Item = (String, Vec<String>)>,
 ) -> String {
     let mut text = String::from("| |");
     let mut rule = String::from("| --- |");
@@ -86,8 +102,8 @@ fn table(
         rule.push_str(" ---: |");
     }
     let _ = writeln!(text, "\n{rule}");
-    for row in rows {
-        let _ = writeln!(text, "| {} | {} |", row.title(), cells(*row).join(" | "));
+    for (name, cells) in lines {
+        let _ = writeln!(text, "| {name} | {} |", cells.join(" | "));
     }
     text
 }
@@ -96,7 +112,8 @@ fn failed() -> String {
     "failed".to_string()
 }
 
-fn ratio(spread: Option<Spread>) -> String {
+/// Median, least and greatest.
+pub(crate) fn ratio(spread: Option<Spread>) -> String {
     let show = |Spread { median, min, max }| {
         format!("{} ({}–{})", significant(median), significant(min), significant(max))
     };

@@ -9,11 +9,14 @@
 //! * `reply`: a vector as the answer to a READ: by the pipe, or by memory
 //! * `section`: packets with a header and a footer around the payload
 
+mod copy;
 mod pipe;
 mod reply;
+pub mod section;
 
 pub use pipe::Pipe;
 pub use reply::{Fallback, Piped};
+pub use section::Section;
 
 use bitflags::bitflags;
 
@@ -45,6 +48,29 @@ pub enum Memory<'a> {
     /// Bytes to be read or written. Of a segment with a descriptor: room for its bytes, for when
     /// they have to be copied.
     Unique(&'a mut [u8]),
+    /// The same, of the segment's own.
+    Owned(Vec<u8>),
+}
+
+impl Memory<'_> {
+    /// The bytes; none if there is no memory.
+    pub fn bytes(&self) -> &[u8] {
+        match self {
+            Memory::None => &[],
+            Memory::Shared(bytes) => bytes,
+            Memory::Unique(bytes) => bytes,
+            Memory::Owned(bytes) => bytes,
+        }
+    }
+
+    /// The bytes, if they can be written.
+    pub fn bytes_mut(&mut self) -> Option<&mut [u8]> {
+        match self {
+            Memory::None | Memory::Shared(_) => None,
+            Memory::Unique(bytes) => Some(bytes),
+            Memory::Owned(bytes) => Some(bytes),
+        }
+    }
 }
 
 /// Where payload goes.
@@ -75,9 +101,19 @@ pub trait Packets {
     /// from has been verified. After [`Stopped::Full`] another call goes on behind the bytes moved.
     fn take(&mut self, want: usize, sink: Sink<'_>) -> Result<usize, Stopped>;
 
-    /// Whether the payload has to be looked at, so that it cannot go into a pipe unseen.
+    /// Whether payload is better taken into memory: it comes there in any case.
     fn wants_memory(&self) -> bool {
         false
+    }
+}
+
+impl<P: Packets + ?Sized> Packets for &mut P {
+    fn take(&mut self, want: usize, sink: Sink<'_>) -> Result<usize, Stopped> {
+        (**self).take(want, sink)
+    }
+
+    fn wants_memory(&self) -> bool {
+        (**self).wants_memory()
     }
 }
 
@@ -117,6 +153,11 @@ impl<'a> Buf<'a> {
     /// Bytes in memory, to be read or written.
     pub fn unique(bytes: &'a mut [u8]) -> Buf<'a> {
         Buf::new(bytes.len(), BufFlags::empty(), Memory::Unique(bytes))
+    }
+
+    /// Bytes that the segment keeps itself.
+    pub fn owned(bytes: Vec<u8>) -> Buf<'a> {
+        Buf::new(bytes.len(), BufFlags::empty(), Memory::Owned(bytes))
     }
 
     /// `size` bytes of a file from `pos` on, with as much of them as `room` holds to be copied to

@@ -6,7 +6,7 @@
 
 use crate::Errno;
 use crate::sys::memory::PAGE;
-use crate::sys::{Fd, pipe};
+use crate::sys::{Fd, file, pipe};
 
 /// The two ends, as numbers: copies are cheap, and none of them closes anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,6 +52,12 @@ impl Pipe {
     /// Bytes that are in it.
     pub fn content(self) -> Result<usize, Errno> {
         pipe::content(self.read)
+    }
+
+    /// Fills `room`; EAGAIN when the pipe does not hold as much.
+    pub fn read_exact(self, room: &mut [u8]) -> Result<(), Errno> {
+        let length = file::read_on(self.read, room)?;
+        if length == room.len() { Ok(()) } else { Err(Errno::EIO) }
     }
 
     /// Closes both ends.

@@ -8,9 +8,10 @@
 //! read back into the segments' own memory and the rest is copied there ([`Fallback`]): no byte is
 //! asked for twice, as a socket would not give it twice.
 
+use std::borrow::Cow;
 use std::io::IoSlice;
 
-use super::{Buf, BufFlags, BufVec, Memory, Pipe, Sink, Stopped};
+use super::{Buf, BufFlags, BufVec, Pipe, Sink, Stopped};
 use crate::Errno;
 use crate::recovery::points::{self, Point};
 use crate::sys::{file, memory::PAGE, pipe};
@@ -72,7 +73,7 @@ impl BufVec<'_> {
             let buf = &mut self.bufs[index];
             let last = if index == end.0 { end.1 } else { buf.size };
             match buf.room(first, last) {
-                Some(room) => read_all(from, room)?,
+                Some(room) => from.read_exact(room)?,
                 None => discard(from, last - first)?,
             }
         }
@@ -97,12 +98,21 @@ impl BufVec<'_> {
         Ok(length)
     }
 
+    /// All bytes, in one piece, copied where they are not in memory.
+    pub fn bytes(&mut self) -> Result<Cow<'_, [u8]>, Errno> {
+        let length = self.gather()?;
+        Ok(match self.bufs.first().map(|buf| buf.mem.bytes()) {
+            Some(first) if length <= first.len() => Cow::Borrowed(&first[..length]),
+            _ => Cow::Owned(self.slices(length).iter().flat_map(|part| part.to_vec()).collect()),
+        })
+    }
+
     /// The first `length` bytes, which [`BufVec::gather`] has brought into memory.
     pub fn slices(&self, length: usize) -> Vec<IoSlice<'_>> {
         let mut left = length;
         let mut slices = Vec::with_capacity(self.bufs.len());
         for buf in &self.bufs {
-            let bytes = buf.bytes();
+            let bytes = buf.mem.bytes();
             let bytes = &bytes[..bytes.len().min(buf.size).min(left)];
             left -= bytes.len();
             if !bytes.is_empty() {
@@ -118,25 +128,22 @@ impl Buf<'_> {
         self.packets.as_ref().is_some_and(|packets| packets.wants_memory())
     }
 
+    /// Where byte `at` is to be read; `None`: where the descriptor stands.
+    fn position(&self, at: usize) -> Option<u64> {
+        self.flags.contains(BufFlags::FD_SEEK).then_some(self.pos + at as u64)
+    }
+
     /// Buffers of a pipe that it takes at the least.
     fn slots(&self) -> usize {
         (self.pos as usize % PAGE + self.size).div_ceil(PAGE)
     }
 
-    fn bytes(&self) -> &[u8] {
-        match &self.mem {
-            Memory::None => &[],
-            Memory::Shared(bytes) => bytes,
-            Memory::Unique(bytes) => bytes,
-        }
-    }
-
     /// The memory for bytes `from` to `to` of a segment that is elsewhere.
     fn room(&mut self, from: usize, to: usize) -> Option<&mut [u8]> {
-        match &mut self.mem {
-            Memory::Unique(room) if self.flags.contains(BufFlags::IS_FD) => room.get_mut(from..to),
-            _ => None,
+        if self.is_memory() {
+            return None;
         }
+        self.mem.bytes_mut()?.get_mut(from..to)
     }
 
     /// Moves the bytes behind `from` to the pipe: how many, and what has come between.
@@ -153,9 +160,9 @@ impl Buf<'_> {
         while moved < wanted {
             let at = from + moved;
             let result = if self.is_memory() {
-                nix::unistd::write(to.write, &self.bytes()[at..self.size])
+                nix::unistd::write(to.write, &self.mem.bytes()[at..self.size])
             } else {
-                pipe::splice(self.fd, Some(self.pos + at as u64), to.write, None, wanted - moved)
+                pipe::splice(self.fd, self.position(at), to.write, None, wanted - moved)
             };
             match result {
                 Ok(0) => return Ok((moved, Some(Fallback::Short))),
@@ -177,6 +184,7 @@ impl Buf<'_> {
         if self.is_memory() {
             return Ok(size - from);
         }
+        let at_position = self.flags.contains(BufFlags::FD_SEEK);
         let mut packets = self.packets.take();
         let room = self.room(from, size).ok_or(Errno::EIO)?;
         match &mut packets {
@@ -186,7 +194,8 @@ impl Buf<'_> {
                 Err(Stopped::Full { .. }) => Err(Errno::EIO),
                 Err(Stopped::Failed(errno)) => Err(errno),
             },
-            None => file::pread(fd, room, pos + from as u64),
+            None if at_position => file::pread(fd, room, pos + from as u64),
+            None => file::read_on(fd, room),
         }
     }
 }
@@ -200,25 +209,12 @@ fn put(to: Pipe, bytes: &[u8]) -> Result<(), Errno> {
     }
 }
 
-/// Reads as many bytes as `room` is long from a pipe that has them.
-fn read_all(from: Pipe, mut room: &mut [u8]) -> Result<(), Errno> {
-    while !room.is_empty() {
-        match nix::unistd::read(from.read, room) {
-            Ok(0) => return Err(Errno::EIO),
-            Ok(length) => room = &mut room[length..],
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    Ok(())
-}
-
 /// Reads `length` bytes from a pipe that has them, for nobody.
 fn discard(from: Pipe, mut length: usize) -> Result<(), Errno> {
     let mut bounce = [0; PAGE];
     while length > 0 {
         let part = length.min(bounce.len());
-        read_all(from, &mut bounce[..part])?;
+        from.read_exact(&mut bounce[..part])?;
         length -= part;
     }
     Ok(())

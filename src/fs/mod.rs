@@ -243,6 +243,19 @@ pub trait Filesystem: Send + Sync + 'static {
         enosys()
     }
 
+    /// WRITE with the data in segments: `op.data` is empty, and what is not taken out of `data`
+    /// is dropped behind the reply. Before data leaves a pipe for a file,
+    /// [`journal::drain`] is to be called, and no byte may leave it for anywhere else then.
+    fn write_buf(
+        &self,
+        cx: &Context,
+        node: NodeId,
+        op: &ops::Write<'_>,
+        data: &mut BufVec<'_>,
+    ) -> Result<u32> {
+        self.write(cx, node, &ops::Write { data: &data.bytes()?, ..*op })
+    }
+
     /// STATFS.
     fn statfs(&self, cx: &Context, node: NodeId) -> Result<Statfs> {
         enosys()

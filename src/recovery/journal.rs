@@ -51,6 +51,8 @@ const INTENDED: usize = 10;
 const CARRIED_OUT: usize = 11;
 const PIPE_READ: usize = 12;
 const PIPE_WRITE: usize = 13;
+const INCOMING: usize = 14;
+const WRITTEN: usize = 15;
 const INTENT_AT: usize = 16;
 const EFFECTS_AT: usize = 24;
 const REPLY_AT: usize = 64;
@@ -64,6 +66,18 @@ pub enum Phase {
     Done,
     /// The kernel has taken the reply.
     Sent,
+}
+
+/// Where the data of a request is that comes through the slot's pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u64)]
+pub enum Incoming {
+    /// In the slot, behind its header: nothing comes through the pipe.
+    Slot = 0,
+    /// In the pipe; what has left it is in the slot's room for a reply, from the start of it.
+    Pipe = 1,
+    /// In the pipe; what has left it is in the file that it was written to.
+    File = 2,
 }
 
 /// What kind of change of a table.
@@ -114,7 +128,18 @@ impl Journal {
     /// Before a request is read: whatever the last one left is forgotten.
     pub fn reset(self) {
         self.forget_effects();
-        for word in [PROGRESS, LISTED, BLAME, CULPRIT, INTENDED, PHASE, REALTIME, CARRIED_OUT] {
+        for word in [
+            PROGRESS,
+            LISTED,
+            BLAME,
+            CULPRIT,
+            INTENDED,
+            PHASE,
+            REALTIME,
+            CARRIED_OUT,
+            INCOMING,
+            WRITTEN,
+        ] {
             self.set(word, 0);
         }
     }
@@ -188,6 +213,30 @@ impl Journal {
             self.set(PIPE_WRITE, word(write));
         }
         self.set(PIPE_READ, pipe.map_or(0, |(read, _)| word(read)));
+    }
+
+    /// Where the request's data is.
+    pub fn incoming(self) -> Incoming {
+        match self.get(INCOMING) {
+            1 => Incoming::Pipe,
+            2 => Incoming::File,
+            _ => Incoming::Slot,
+        }
+    }
+
+    /// See [`Journal::incoming`].
+    pub fn set_incoming(self, incoming: Incoming) {
+        self.set(INCOMING, incoming as u64);
+    }
+
+    /// Bytes at the start of a WRITE's data that a dead worker has written; `None`: not known yet.
+    pub fn written(self) -> Option<u64> {
+        self.get(WRITTEN).checked_sub(1)
+    }
+
+    /// See [`Journal::written`].
+    pub fn set_written(self, bytes: u64) {
+        self.set(WRITTEN, bytes.saturating_add(1));
     }
 
     /// How far the request has come.
@@ -412,6 +461,20 @@ pub fn attach(journal: Option<Journal>) {
 /// The calling thread's journal; `None` in a thread that serves no requests.
 pub fn current() -> Option<Journal> {
     CURRENT.get()
+}
+
+/// The data of the WRITE under way is about to leave the slot's pipe for the file that it is for.
+pub fn drain() {
+    if let Some(journal) = current() {
+        journal.set_incoming(Incoming::File);
+    }
+}
+
+/// It cannot go that way, and nothing has left the pipe: see [`drain`].
+pub fn drain_not() {
+    if let Some(journal) = current() {
+        journal.set_incoming(Incoming::Pipe);
+    }
 }
 
 /// Notes the state before the change that the request under way is about to make.

@@ -23,6 +23,7 @@ pub mod commit;
 pub mod decide;
 pub mod fault;
 pub mod fds;
+mod incoming;
 pub mod index;
 pub mod journal;
 pub mod kernel_bugs;

@@ -13,6 +13,7 @@ use super::points::{self, Point, Protection};
 use crate::Errno;
 use crate::sys::memory::{PAGE, SharedBuffer};
 use crate::sys::{Fd, file};
+use crate::wire::Unique;
 
 /// What a request needs beside its data: fuse_in_header and fuse_write_in, on a page so that
 /// the data may stay aligned.
@@ -189,6 +190,12 @@ impl Slot {
         }
     }
 
+    /// The id of the request that is here.
+    pub fn unique(&self) -> Option<Unique> {
+        let word = self.request.bytes()[UNIQUE].try_into().map_or(0, u64::from_ne_bytes);
+        (word != 0).then_some(Unique(word))
+    }
+
     /// The length of the request that a dead worker has left here, if there is one.
     pub fn left(&self) -> Option<usize> {
         let bytes = self.request.bytes();
@@ -196,6 +203,16 @@ impl Slot {
         let length = u32::from_ne_bytes(bytes[LENGTH].try_into().unwrap_or_default()) as usize;
         let known = word(UNIQUE) && !points::is_off(Protection::Slots);
         known.then_some(length.min(bytes.len()))
+    }
+
+    /// The request's bytes, however many there are.
+    pub(super) fn bytes_mut(&mut self) -> &mut [u8] {
+        self.request.bytes_mut()
+    }
+
+    /// The same, and the room for its reply's data.
+    pub(super) fn halves_mut(&mut self) -> (&mut [u8], &mut [u8]) {
+        (self.request.bytes_mut(), self.reply.bytes_mut())
     }
 
     /// The request's bytes, and the room for its reply's data.

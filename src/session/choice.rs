@@ -56,7 +56,7 @@ impl Choice {
         if size < LEAST {
             return (Way::Copy, None);
         }
-        let index = ((size / LEAST).ilog2() as usize).min(CLASSES - 1);
+        let index = class_of(size);
         let class = &mut self.classes[index];
         if let Some((splice, left @ 1..)) = &mut class.decided {
             *left -= 1;
@@ -71,6 +71,18 @@ impl Choice {
     pub(super) fn end(&mut self, trial: Trial) {
         let taken = clock::thread_cpu_ns().saturating_sub(trial.begun);
         self.classes[trial.class].note(trial.way, taken);
+    }
+}
+
+/// The class of a size from [`LEAST`] on.
+fn class_of(size: usize) -> usize {
+    ((size / LEAST).max(1).ilog2() as usize).min(CLASSES - 1)
+}
+
+impl Trial {
+    /// Whether this size is what was tried.
+    pub(super) fn is_of(&self, size: usize) -> bool {
+        class_of(size) == self.class
     }
 }
 

@@ -13,6 +13,7 @@ use super::splicing::Splicing;
 use super::threads::about_to_block;
 use super::waiting;
 use crate::Errno;
+use crate::buffer::{Buf, BufVec, Memory, Pipe};
 use crate::channel::Connection;
 use crate::fs::{Context, Filesystem, Result};
 use crate::recovery::journal::Journal;
@@ -32,6 +33,8 @@ pub(super) struct Place<'a> {
     pub(super) data: &'a mut [u8],
     /// `None`: data goes by memory.
     pub(super) splicing: Option<&'a mut Splicing>,
+    /// Where a WRITE's data is, if not in the request.
+    pub(super) incoming: Option<Pipe>,
 }
 
 /// Who asks.
@@ -93,7 +96,7 @@ pub(super) fn dispatch<F: Filesystem>(
         Operation::Open(op) => to.opened(fs, node, fs.open(cx, node, op)),
         Operation::Read(op) => read(fs, to, cx, node, op, place),
         Operation::Write(op) => {
-            let result = fs.write(cx, node, op);
+            let result = write(fs, cx, node, op, place);
             to.fixed(result.map(|size| fuse_write_out { size, padding: 0 }));
         }
         Operation::Statfs(_) => {
@@ -266,6 +269,34 @@ fn read<F: Filesystem>(
             to.data(result, room);
         }
     }
+}
+
+fn write<F: Filesystem>(
+    fs: &F,
+    cx: &Context,
+    node: NodeId,
+    op: &ops::Write<'_>,
+    place: Place<'_>,
+) -> Result<u32> {
+    if let Some(pipe) = place.incoming {
+        let room = place.data.get_mut(..op.data.len()).ok_or(Errno::EIO)?;
+        let data = Buf::stream(pipe.read, op.data.len(), Memory::Unique(room));
+        return fs.write_buf(
+            cx,
+            node,
+            &ops::Write { data: &[], ..*op },
+            &mut BufVec::new(vec![data]),
+        );
+    }
+    // What a dead worker has brought from its pipe to the file.
+    let done = place.journal.written().map_or(0, |bytes| op.data.len().min(bytes as usize));
+    if done == 0 {
+        return fs.write(cx, node, op);
+    }
+    let rest = ops::Write { offset: op.offset + done as u64, data: &op.data[done..], ..*op };
+    let written = if rest.data.is_empty() { Ok(0) } else { fs.write(cx, node, &rest) };
+    // Behind some data an error is for the next call.
+    Ok(done as u32 + written.unwrap_or(0))
 }
 
 /// GETXATTR and LISTXATTR: the value, or its length when the caller gave no room.

@@ -35,6 +35,7 @@ pub use takeover::TakeoverConfig;
 pub use threads::about_to_block;
 
 use crate::Errno;
+use crate::buffer::Pipe;
 use crate::channel::{Connection, Transport};
 use crate::fs::Filesystem;
 use crate::recovery::arena::{Arena, ArenaError, Origin};
@@ -308,7 +309,7 @@ impl<F: Filesystem> Shared<F> {
         let room = self.negotiated.max_data();
         let place = (slot.journal(), index);
         let splicing = Splicing::new(self.config.transport, place, self.fds, self.board, room);
-        Some(Server { connection, slot, length: 0, patience, splicing })
+        Some(Server { connection, slot, length: 0, incoming: None, patience, splicing })
     }
 
     /// The device that slot `index` reads: the mount's own for the first, so that one is enough,
@@ -340,6 +341,8 @@ struct Server {
     connection: Connection,
     slot: Slot,
     length: usize,
+    /// Where a WRITE's data is, if not in the slot.
+    incoming: Option<Pipe>,
     patience: Patience,
     splicing: Splicing,
 }
@@ -356,7 +359,7 @@ impl Server {
     fn receive(&mut self) -> Result<bool, SessionError> {
         self.patience.wait(self.connection.device());
         loop {
-            match self.slot.receive(self.connection.device()) {
+            match self.read_request() {
                 // /dev/fuse has no end of file: this is another one.
                 Ok(0) => return Err(SessionError::Device { what: "reading", errno: Errno::EIO }),
                 Ok(length) => {
@@ -374,6 +377,15 @@ impl Server {
         }
     }
 
+    fn read_request(&mut self) -> Result<usize, Errno> {
+        let device = self.connection.device();
+        self.incoming = None;
+        let Some(pipe) = self.splicing.expect() else { return self.slot.receive(device) };
+        let (length, stays) = self.slot.receive_by(device, pipe)?;
+        self.incoming = stays.then_some(pipe);
+        Ok(length)
+    }
+
     /// Answers the request in the slot.
     fn handle<F: Filesystem>(&mut self, shared: &Arc<Shared<F>>) {
         let journal = self.slot.journal();
@@ -386,12 +398,13 @@ impl Server {
                     shared.board.add(Cell::RecoveredResent, 1);
                 }
                 let splicing = Some(&mut self.splicing);
-                let place =
-                    dispatch::Place { connection: self.connection, journal, data, splicing };
+                let (connection, incoming) = (self.connection, self.incoming);
+                let place = dispatch::Place { connection, journal, data, splicing, incoming };
                 dispatch::dispatch(shared, &request, place);
             }
             Err(error) => undecodable(shared, self.connection, &error),
         }
+        self.splicing.answered(opcode, self.length, self.incoming.is_some());
         points::reach(Point::Clearing);
         self.slot.clear();
         points::reach(Point::Cleared);

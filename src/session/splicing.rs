@@ -1,4 +1,4 @@
-//! READ: its data by memory or by the slot's pipe.
+//! Data of a READ or WRITE: by memory, or by the slot's pipe.
 //!
 //! The pipe is in the shared fd table and noted in the slot's journal, so that it outlives the
 //! worker. What a dead worker has left in it is of a READ that is carried out again: such a pipe is
@@ -6,7 +6,7 @@
 
 use zerocopy::IntoBytes;
 
-use super::choice::{Choice, Way};
+use super::choice::{Choice, LEAST, Trial, Way};
 use super::reply::Responder;
 use super::threads::about_to_block;
 use crate::Errno;
@@ -16,15 +16,31 @@ use crate::fs::Result;
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{Fds, Kind};
 use crate::recovery::journal::Journal;
-use crate::wire::encode;
+use crate::recovery::slot::Slot;
+use crate::sys::memory::PAGE;
+use crate::wire::{Opcode, encode};
 
-/// What one serving thread sends data with.
+/// What one serving thread moves data with.
 pub(super) struct Splicing {
     transport: Transport,
-    choice: Choice,
+    reads: Choice,
+    writes: Writes,
     pipe: SlotPipe,
     board: Board,
 }
+
+/// Whether the next request is likely to be a large WRITE: nobody can tell before it is read.
+#[derive(Default)]
+struct Writes {
+    choice: Choice,
+    trial: Option<Trial>,
+    /// The last request was the so manieth in a row, with so many bytes.
+    in_row: u32,
+    size: usize,
+}
+
+/// After so many large WRITEs in a row another one is expected.
+const ROW: u32 = 4;
 
 /// The pipe of a slot, made when it is needed first.
 struct SlotPipe {
@@ -45,7 +61,32 @@ impl Splicing {
         room: usize,
     ) -> Splicing {
         let pipe = SlotPipe { journal, fds, index: index as u32, room, pipe: None };
-        Splicing { transport, choice: Choice::default(), pipe, board }
+        let (reads, writes) = (Choice::default(), Writes::default());
+        Splicing { transport, reads, writes, pipe, board }
+    }
+
+    /// The pipe that the next request is to be read through; `None`: into the slot at once.
+    pub(super) fn expect(&mut self) -> Option<Pipe> {
+        let way = match self.transport {
+            Transport::Splice => Way::Splice,
+            Transport::Auto if self.writes.in_row >= ROW => self.writes.begin(),
+            Transport::Auto | Transport::Dev | Transport::Uring => Way::Copy,
+        };
+        // The kernel ends a request in EIO that does not fit.
+        let needed = self.pipe.room / PAGE + 3;
+        let fits = |pipe: &Pipe| pipe.slots() >= needed;
+        if way == Way::Splice { self.pipe.get().ok().filter(fits) } else { None }
+    }
+
+    /// A request is answered. `stayed`: its data was left in the pipe, and may be there still.
+    pub(super) fn answered(&mut self, opcode: u32, length: usize, stayed: bool) {
+        if stayed {
+            self.board.add(Cell::Spliced, 1);
+            if self.pipe.pipe.is_some_and(|pipe| pipe.content() != Ok(0)) {
+                self.pipe.close();
+            }
+        }
+        self.writes.note(opcode == Opcode::FUSE_WRITE as u32, length);
     }
 
     /// Answers a READ of as many bytes as `room` is long: `read` brings them there, `vector` says
@@ -58,7 +99,7 @@ impl Splicing {
         vector: impl FnOnce(&'a mut [u8]) -> Result<BufVec<'a>>,
     ) {
         let (way, trial) = match self.transport {
-            Transport::Auto => self.choice.begin(room.len()),
+            Transport::Auto => self.reads.begin(room.len()),
             Transport::Splice => (Way::Splice, None),
             Transport::Dev | Transport::Uring => (Way::Copy, None),
         };
@@ -73,7 +114,7 @@ impl Splicing {
             },
         }
         if let Some(trial) = trial {
-            self.choice.end(trial);
+            self.reads.end(trial);
         }
     }
 
@@ -126,6 +167,27 @@ impl Splicing {
             true => Err(Errno::EIO),
             false => Ok(Some(Fallback::Unsupported)),
         }
+    }
+}
+
+impl Writes {
+    fn begin(&mut self) -> Way {
+        let (way, trial) = self.choice.begin(self.size);
+        self.trial = trial;
+        way
+    }
+
+    fn note(&mut self, write: bool, length: usize) {
+        let large = write && length >= LEAST;
+        // Another request, or one of another size, has measured nothing.
+        if let Some(trial) = self.trial.take()
+            && large
+            && trial.is_of(length)
+        {
+            self.choice.end(trial);
+        }
+        self.in_row = if large { self.in_row.saturating_add(1) } else { 0 };
+        self.size = length;
     }
 }
 
@@ -194,10 +256,14 @@ fn close(journal: Journal, fds: Fds, index: u32) {
     }
 }
 
-/// Takeover: what a dead worker has left in the pipe of a slot goes with it.
-pub(super) fn clean(journal: Journal, fds: Fds, index: u32) {
-    let empty = |(read, write)| Pipe::of(read, write).is_ok_and(|it| it.content() == Ok(0));
-    if journal.pipe().is_some_and(|pipe| !empty(pipe)) {
+/// Takeover: what a dead worker has left in the pipe of a slot is a request's data, and comes into
+/// the slot, or part of a reply, and goes with the pipe. EIO: the data of a request is lost.
+pub(super) fn restore(slot: &mut Slot, fds: Fds) -> Result<()> {
+    let (journal, index) = (slot.journal(), slot.index() as u32);
+    let pipe = journal.pipe().and_then(|(read, write)| Pipe::of(read, write).ok());
+    let restored = slot.restore(pipe);
+    if pipe.is_none_or(|pipe| pipe.content() != Ok(0)) {
         close(journal, fds, index);
     }
+    restored
 }

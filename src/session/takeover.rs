@@ -69,9 +69,6 @@ impl<F: Filesystem> Session<F> {
             }
             _ => fd == mounted || shared.fs.holds(kind, index, fd),
         });
-        for index in shared.slots.used() {
-            splicing::clean(shared.slots.journal(index), shared.fds, index as u32);
-        }
         points::reach(Point::Reclaimed);
         shared.fs.takeover(&kept);
         points::reach(Point::Rebuilt);
@@ -79,6 +76,7 @@ impl<F: Filesystem> Session<F> {
         let waiting = shared.waiting.remember();
         let mut slots: Vec<Slot> =
             shared.slots.used().filter_map(|index| shared.slots.take(index)).collect();
+        slots.iter_mut().for_each(|slot| shared.restore(slot));
         for slot in slots.iter().filter(|slot| slot.left().is_none()) {
             // Killed when it was as good as finished. What was idle has finished nothing: that
             // would look like progress.
@@ -192,7 +190,8 @@ impl<F: Filesystem> Shared<F> {
         let (bytes, data) = slot.parts(length);
         let answered = match decode::decode(bytes, &self.negotiated.protocol) {
             Ok(request) => {
-                let place = dispatch::Place { connection, journal, data, splicing: None };
+                let place =
+                    dispatch::Place { connection, journal, data, splicing: None, incoming: None };
                 self.is_answered(&request, place, max_deaths)
             }
             Err(error) => {
@@ -204,6 +203,17 @@ impl<F: Filesystem> Shared<F> {
         if answered {
             slot.clear();
         }
+    }
+
+    /// What is in a slot's pipe comes into the slot.
+    fn restore(&self, slot: &mut Slot) {
+        let Err(errno) = splicing::restore(slot, self.fds) else { return };
+        self.board.add(Cell::Damaged, 1);
+        tracing::error!("slot {}: the data of a WRITE is lost: {}", slot.index(), errno.desc());
+        if let Some(unique) = slot.unique() {
+            let _ = self.connection_of(slot.journal()).reply_error(unique, Errno::EIO);
+        }
+        slot.clear();
     }
 
     fn connection_of(&self, journal: Journal) -> Connection {
@@ -283,7 +293,7 @@ impl<F: Filesystem> Shared<F> {
             return;
         }
         journal.carry_out(request.header.opcode, request.header.pid);
-        let place = dispatch::Place { connection, journal, data, splicing: None };
+        let place = dispatch::Place { connection, journal, data, splicing: None, incoming: None };
         dispatch::dispatch(self, &request, place);
         slot.clear();
     }

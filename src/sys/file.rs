@@ -243,6 +243,20 @@ pub fn pread_cached(fd: Fd, buf: &mut [u8], offset: u64) -> Result<usize, Errno>
     })
 }
 
+/// Reads from where a descriptor stands until `room` is full, or to the end.
+pub fn read_on(fd: Fd, room: &mut [u8]) -> Result<usize, Errno> {
+    let mut done = 0;
+    while done < room.len() {
+        match read(fd, &mut room[done..]) {
+            Ok(0) => break,
+            Ok(length) => done += length,
+            Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(done)
+}
+
 /// read(2), once.
 pub fn read(fd: Fd, buf: &mut [u8]) -> Result<usize, Errno> {
     // SAFETY: the pointer and length are those of `buf`.

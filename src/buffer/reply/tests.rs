@@ -2,6 +2,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 
 use super::*;
+use crate::buffer::Memory;
 use crate::sys::Fd;
 
 const HEAD: &[u8] = b"sixteen bytes...";
@@ -72,7 +73,7 @@ fn fragments(data: &[u8], size: usize) -> Fragments {
 
 fn read_out(pipe: Pipe) -> Vec<u8> {
     let mut bytes = vec![0; pipe.content().unwrap()];
-    read_all(pipe, &mut bytes).unwrap();
+    pipe.read_exact(&mut bytes).unwrap();
     bytes
 }
 

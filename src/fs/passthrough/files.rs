@@ -13,7 +13,7 @@ use crate::fs::{Context, IoctlReply, Result};
 use crate::recovery::journal;
 use crate::recovery::points::{self, Protection, called};
 use crate::session::about_to_block;
-use crate::sys::{creds, file};
+use crate::sys::{self, creds, file};
 use crate::wire::flags::WriteFlags;
 use crate::wire::{NodeId, Opened, ops};
 
@@ -117,6 +117,36 @@ impl Passthrough {
         self.write_behind(op, 0)
     }
 
+    /// Writes what comes through a pipe, without looking at it where that is possible.
+    pub(super) fn write_file_buf(&self, op: &ops::Write<'_>, data: &mut BufVec<'_>) -> Result<u32> {
+        let fd = self.handles.fd(op.fh)?;
+        if op.flags as i32 & libc::O_DSYNC != 0 {
+            about_to_block();
+        }
+        let spliced = match &data.bufs[..] {
+            // splice(2) knows no file that appends.
+            [pipe] if !appends(fd)? => self.splice_into(fd, op, pipe),
+            _ => Err(Errno::EINVAL),
+        };
+        match spliced {
+            Err(Errno::EINVAL | Errno::ENOSYS) => {
+                journal::drain_not();
+                self.write_file(&ops::Write { data: &data.bytes()?, ..*op })
+            }
+            result => result,
+        }
+    }
+
+    fn splice_into(&self, fd: sys::Fd, op: &ops::Write<'_>, from: &Buf<'_>) -> Result<u32> {
+        journal::drain();
+        let write = || splice_to(from.fd, fd, op.offset, from.size);
+        let written = match op.write_flags.contains(WriteFlags::FUSE_WRITE_KILL_SUIDGID) {
+            true => creds::without_fsetid(write)?,
+            false => write()?,
+        };
+        Ok(called(written) as u32)
+    }
+
     /// Writes what is behind the first `done` bytes of a request; returns how many bytes.
     pub(super) fn write_behind(&self, op: &ops::Write<'_>, done: usize) -> Result<u32> {
         let fd = self.handles.fd(op.fh)?;
@@ -178,6 +208,21 @@ impl Passthrough {
         out[..size].copy_from_slice(&data[..size]);
         Ok(IoctlReply { result, size })
     }
+}
+
+/// Moves `size` bytes from a pipe to a file; fewer when it is full on the way.
+fn splice_to(pipe: sys::Fd, file: sys::Fd, at: u64, size: usize) -> Result<usize> {
+    let mut done = 0;
+    while done < size {
+        match sys::pipe::splice(pipe, None, file, Some(at + done as u64), size - done) {
+            Ok(0) => break,
+            Ok(length) => done += length,
+            Err(Errno::EINTR) => {}
+            Err(errno) if done == 0 => return Err(errno),
+            Err(_) => break,
+        }
+    }
+    Ok(done)
 }
 
 /// Whether writes to this open file go to its end: the lower flags keep O_APPEND for append-only

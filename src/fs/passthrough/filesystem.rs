@@ -143,6 +143,16 @@ impl Filesystem for Passthrough {
         self.write_file(op)
     }
 
+    fn write_buf(
+        &self,
+        _: &Context,
+        _: NodeId,
+        op: &ops::Write<'_>,
+        data: &mut BufVec<'_>,
+    ) -> Result<u32> {
+        self.write_file_buf(op, data)
+    }
+
     fn statfs(&self, _: &Context, node: NodeId) -> Result<Statfs> {
         self.file_system(node)
     }

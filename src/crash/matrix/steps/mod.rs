@@ -102,7 +102,7 @@ impl Step {
     /// Whether it is run on such a mount.
     pub(super) fn is_for(&self, flavour: Flavour) -> bool {
         let directory = flavour.kind == FsKind::Passthrough;
-        if flavour.spliced && self.opcode != Opcode::FUSE_READ {
+        if flavour.spliced && !matches!(self.opcode, Opcode::FUSE_READ | Opcode::FUSE_WRITE) {
             return false;
         }
         match self.on {
@@ -138,7 +138,7 @@ impl Step {
             Class::Tells => {}
             class => {
                 all.extend([Finished, Replied]);
-                if flavour.spliced {
+                if flavour.spliced && self.opcode == Opcode::FUSE_READ {
                     all.extend([PipeHead, PipeFilled]);
                 }
                 if class != Class::Reads {
