@@ -51,8 +51,8 @@ suite() {
 
 suite native "$place/src"
 status=0
-for mode in "" -s; do
-    name=mount$mode
+for mode in "" -s "-o nopassthrough --transport splice"; do
+    name=mount${mode//[ =]/-}
     # shellcheck disable=SC2086 # No mode is no word.
     "$fusex" mount -o allow_other,suid,dev $mode "$place/src" "$place/mnt"
     suite "$name" "$place/mnt"

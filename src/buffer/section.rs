@@ -23,6 +23,8 @@
 //!   splice means that, or that the socket is empty; the pipe's own poll(2) tells which.
 //!   SO_RCVLOWAT is left alone: a splice of less than that would never be ready.
 
+mod framing;
+
 use std::io::IoSliceMut;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -30,82 +32,11 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
+pub use framing::{Fault, Framing, Header, LONGEST};
+
 use super::{Packets, Pipe, Sink, Stopped};
 use crate::Errno;
 use crate::sys::{Fd, pipe};
-
-/// No header and no footer is longer, in bytes.
-pub const LONGEST: usize = 64 << 10;
-
-/// What the bytes of a header say.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Header {
-    /// It is longer by this many bytes at the least (not 0).
-    More(usize),
-    /// It is whole.
-    Packet {
-        /// Bytes of payload.
-        payload: u64,
-        /// Bytes behind it.
-        footer: usize,
-        /// Nobody may see the payload: why.
-        refused: Option<Errno>,
-    },
-}
-
-/// What the packets of a stream look like. It may keep what it has seen of the current packet:
-/// calls come in the order of the stream.
-pub trait Framing {
-    /// The size of each header in bytes; where they differ, of the shortest (not 0).
-    fn header_size(&self) -> usize;
-
-    /// The longest payload that is believed, in bytes.
-    fn max_payload(&self) -> usize;
-
-    /// Whether [`Framing::payload`] must be shown the payload. It is then always copied.
-    fn sees_payload(&self) -> bool {
-        false
-    }
-
-    /// Looks at a header: at `header_size` bytes first, then at all of them again with as many
-    /// more as it has asked for. An error: this is no header; it breaks the stream.
-    fn header(&mut self, bytes: &[u8]) -> Result<Header, Errno>;
-
-    /// The next bytes of payload, with [`Framing::sees_payload`].
-    fn payload(&mut self, _bytes: &[u8]) {}
-
-    /// The footer of the packet, when its payload has been read; without a footer it is called
-    /// for a payload that has been seen. An error is the caller's answer, and breaks the stream.
-    fn footer(&mut self, bytes: &[u8]) -> Result<(), Errno>;
-}
-
-/// Why a stream is broken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Fault {
-    /// The peer has closed it within a packet.
-    #[error("closed within a packet")]
-    Closed,
-    /// The deadline passed.
-    #[error("the peer stalls")]
-    Stalled,
-    /// Longer than what is believed.
-    #[error("lengths that cannot be: {payload} bytes of payload, {footer} of footer")]
-    Lengths {
-        /// Of payload.
-        payload: u64,
-        /// Of footer.
-        footer: usize,
-    },
-    /// The framing does not know such a header.
-    #[error("no header: {0}")]
-    Header(Errno),
-    /// The framing has refused a footer.
-    #[error("bad footer: {0}")]
-    Footer(Errno),
-    /// What the socket said.
-    #[error("socket: {0}")]
-    Socket(Errno),
-}
 
 /// Bytes that are collected in memory. The room is kept for the next time.
 #[derive(Debug, Default)]
@@ -232,9 +163,10 @@ impl<F: Framing> Section<F> {
         &self.framing
     }
 
-    /// Bytes of payload that are in memory ahead of what was wanted.
+    /// Bytes of payload that are in memory, and verified, ahead of what was wanted.
     pub fn stashed(&self) -> usize {
-        self.stash.got - self.given
+        let is_verified = self.phase == Phase::Header && self.fault.is_none();
+        if is_verified { self.stash.got - self.given } else { 0 }
     }
 
     /// Reads over `count` bytes of payload. Returns how many: fewer at the end of the stream. The
@@ -252,7 +184,8 @@ impl<F: Framing> Section<F> {
                         Ok(0) => break,
                         Ok(taken) => taken,
                         Err(Stopped::Failed(errno)) => return Err(errno),
-                        Err(Stopped::Full { .. }) => unreachable!("memory is never full"),
+                        // Memory is never full.
+                        Err(Stopped::Full { .. }) => return Err(Errno::EIO),
                     }
                 }
                 stashed => self.give(want.min(stashed)),

@@ -239,8 +239,12 @@ pub(super) fn report_ready<F: Filesystem>(
     session: &Session<F>,
     ready: Option<OwnedFd>,
 ) -> anyhow::Result<()> {
-    if config.verbose {
-        report(config, session)?;
+    if config.verbose
+        && let Err(error) = report(config, session)
+        // That nobody reads it is no reason to end a mount.
+        && error.kind() != std::io::ErrorKind::BrokenPipe
+    {
+        return Err(error.into());
     }
     ready.map_or(Ok(()), leave_terminal)
 }
@@ -257,7 +261,7 @@ fn is_still_mounted(unmount: &Unmount, connection: Option<u32>, id: Option<u64>)
 }
 
 /// What was mounted and negotiated, on stdout.
-fn report<F: Filesystem>(config: &MountConfig, session: &Session<F>) -> anyhow::Result<()> {
+fn report<F: Filesystem>(config: &MountConfig, session: &Session<F>) -> std::io::Result<()> {
     let mut out = std::io::stdout().lock();
     match &config.mountpoint {
         Mountpoint::Path(path) => {

@@ -36,6 +36,8 @@ pub(crate) type Mode = &'static [&'static str];
 pub(crate) const DEFAULT: Mode = &[];
 /// Data through the server.
 pub(crate) const SERVED: Mode = &["-o", "nopassthrough"];
+/// Data through the server's pipes.
+pub(crate) const SPLICED: Mode = &["-o", "nopassthrough", "--transport", "splice"];
 /// Writes gathered in the kernel.
 pub(crate) const WRITEBACK: Mode = &["-o", "writeback"];
 /// No data kept in the kernel.
@@ -45,7 +47,7 @@ pub(crate) const ALWAYS: Mode = &["-o", "nopassthrough,cache=always"];
 /// One serving thread.
 pub(crate) const SINGLE: Mode = &["-s"];
 /// Every way of data and threads.
-pub(crate) const ALL: &[Mode] = &[DEFAULT, SERVED, WRITEBACK, NEVER, ALWAYS, SINGLE];
+pub(crate) const ALL: &[Mode] = &[DEFAULT, SERVED, SPLICED, WRITEBACK, NEVER, ALWAYS, SINGLE];
 
 /// Ends a test that cannot be run here, and says why.
 #[macro_export]

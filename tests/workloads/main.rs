@@ -70,19 +70,20 @@ mod mode {
     pub(crate) const single: Mode = common::SINGLE;
     pub(crate) const served: Mode = common::SERVED;
     pub(crate) const writeback: Mode = common::WRITEBACK;
+    pub(crate) const spliced: Mode = common::SPLICED;
     pub(crate) const mem: Mode = &["-t", "mem"];
 }
 
 workloads! {
-    compared git "git.sh" ["git"] "": passthrough, single, served, writeback, mem;
-    compared tar "tar.sh" ["tar", "setfattr", "setfacl"] "": passthrough, single, served, writeback;
+    compared git "git.sh" ["git"] "": passthrough, single, served, spliced, writeback, mem;
+    compared tar "tar.sh" ["tar", "setfattr", "setfacl"] "": passthrough, single, served, spliced, writeback;
     compared rsync "rsync.sh" ["rsync", "setfattr", "setfacl"] "":
-        passthrough, single, served, writeback;
-    compared sqlite "sqlite.sh" ["sqlite3"] "": passthrough, single, served, writeback, mem;
+        passthrough, single, served, spliced, writeback;
+    compared sqlite "sqlite.sh" ["sqlite3"] "": passthrough, single, served, spliced, writeback, mem;
     compared build "build.sh" ["make", "cc", "cargo"] "":
-        passthrough, single, served, writeback, mem;
+        passthrough, single, served, spliced, writeback, mem;
     jobs fio "fio.sh" ["fio"] "seq-4k seq-1m rand-4k rand-mixed direct-seq direct-rand aio-direct \
-        uring-direct mmap overwrite fsync": passthrough, single, served, writeback, mem;
+        uring-direct mmap overwrite fsync": passthrough, single, served, spliced, writeback, mem;
     jobs stress_names "stress.sh" ["stress-ng"] "dentry dir dirdeep dirmany filename getdent link \
         mknod open rename symlink touch": passthrough, single, mem;
     jobs stress_attributes "stress.sh" ["stress-ng"] "access chdir chmod chown file-ioctl fstat \
@@ -91,7 +92,7 @@ workloads! {
         passthrough, single;
     jobs stress_data "stress.sh" ["stress-ng"] "aio aiol copy-file fallocate fiemap fpunch hdd \
         iomix mmap msync readahead revio seek sendfile splice sync-file":
-        passthrough, served, writeback, mem;
+        passthrough, served, spliced, writeback, mem;
 }
 
 /// Runs a script on a mount and on the lower directory: the output must be the same.

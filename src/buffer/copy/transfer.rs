@@ -145,6 +145,7 @@ pub(super) fn by_memory(from: Place, to: Place, length: usize, room: &mut [u8]) 
 
 /// From one descriptor to another by splice(2): at once if one of them is a pipe.
 pub(super) fn by_splice(from: Place, to: Place, length: usize, pipe: Pipe) -> Step {
+    let mut done = 0;
     // A pipe has no positions.
     if from.at.is_none() || to.at.is_none() {
         let step = until(length, from.retry && to.retry, |done| {
@@ -153,11 +154,8 @@ pub(super) fn by_splice(from: Place, to: Place, length: usize, pipe: Pipe) -> St
         if !step.is_refused() {
             return step;
         }
-        if step.moved > 0 {
-            return Step::new(step.moved, End::NoSplice);
-        }
+        done = step.moved;
     }
-    let mut done = 0;
     while done < length {
         let wanted = chunk(pipe).min(length - done);
         let filled = until(wanted, false, |_| splice(from.behind(done), pipe.write.into(), wanted));
