@@ -4,10 +4,11 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::ArgGroup;
+use clap::{ArgGroup, ValueEnum};
 use nix::sys::signal::Signal;
 
 use super::mount::{FsType, parse_seconds};
+use crate::channel::Transport;
 use crate::crash::faults::Fault;
 use crate::crash::matrix::{self, MatrixConfig, Size, Threads};
 use crate::crash::storm::{self, Kills, MountKind, Server, StormConfig};
@@ -111,7 +112,7 @@ pub struct CrashTestArgs {
 
     /// A storm on this mount, whoever serves it. Its server is killed, and somebody has to start
     /// it again; files are made and removed in a directory of the test's own
-    #[arg(long, help_heading = "Somebody else's mount", value_name = "MOUNTPOINT", requires = "server", conflicts_with_all = ["kill_supervisor", "fs_type", "single_threaded", "options", "no_resend", "without"])]
+    #[arg(long, help_heading = "Somebody else's mount", value_name = "MOUNTPOINT", requires = "server", conflicts_with_all = ["kill_supervisor", "fs_type", "single_threaded", "options", "transport", "no_resend", "without"])]
     mount: Option<PathBuf>,
 
     /// The process that serves it
@@ -145,6 +146,11 @@ pub struct CrashTestArgs {
     /// Mount options as for 'fusex mount'; may be repeated
     #[arg(short, help_heading = "File system", value_name = "OPTIONS", conflicts_with_all = ["matrix", "replay"])]
     options: Vec<String>,
+
+    /// How requests and replies travel: auto, dev or splice [default: auto; dev, and splice for
+    /// READ and WRITE, for the matrix]
+    #[arg(long, help_heading = "File system", value_name = "HOW", conflicts_with_all = ["matrix", "replay"], value_parser = parse_transport)]
+    transport: Option<Transport>,
 
     /// Do not ask the kernel to send requests again [default: ask; both for the matrix]
     #[arg(long, help_heading = "File system", conflicts_with = "replay")]
@@ -325,8 +331,16 @@ impl CrashTestArgs {
         let options = self.options.iter().flat_map(|options| ["-o", options]);
         let switches = [(self.single_threaded, "-s"), (self.no_resend, "--no-resend")];
         let switches = switches.into_iter().filter_map(|(on, switch)| on.then_some(switch));
-        Ok(switches.chain(options).map(String::from).collect())
+        let transport = self.transport.and_then(|how| how.to_possible_value());
+        let transport = transport.map(|how| format!("--transport={}", how.get_name()));
+        Ok(switches.chain(options).map(String::from).chain(transport).collect())
     }
+}
+
+/// Those that go together with supervision.
+fn parse_transport(text: &str) -> Result<Transport, String> {
+    let known = Transport::from_str(text, false).ok().filter(|how| *how != Transport::Uring);
+    known.ok_or_else(|| "give auto, dev or splice".into())
 }
 
 fn usage(message: impl Into<String>) -> Failure {

@@ -111,6 +111,8 @@ impl Before {
             wait_until(limit, || {
                 let Ok(has) = has(target) else { return false };
                 left = more(&has.descriptors, &self.has.descriptors);
+                // Each slot keeps a pipe, once it has needed one.
+                left.retain(|kind, more| kind != "pipe" || *more > 2 * threads);
                 let devices = has.devices <= self.has.devices.max(threads + 1);
                 now = Some(has);
                 left.is_empty() && devices
