@@ -28,6 +28,9 @@ _fusex() {
             fusex,mount)
                 cmd="fusex__subcmd__mount"
                 ;;
+            fusex,splice-bench)
+                cmd="fusex__subcmd__splice__subcmd__bench"
+                ;;
             fusex,supervise)
                 cmd="fusex__subcmd__supervise"
                 ;;
@@ -56,7 +59,7 @@ _fusex() {
 
     case "${cmd}" in
         fusex)
-            opts="-h -V --help --version bpf-stats crash-test doctor mount supervise umount"
+            opts="-h -V --help --version bpf-stats crash-test doctor mount splice-bench supervise umount"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -116,7 +119,7 @@ _fusex() {
             return 0
             ;;
         fusex__subcmd__crash__subcmd__test)
-            opts="-t -s -o -h -V --list-points --matrix --kill-worker --kill-supervisor --replay --hang --poison --oom --core --short --operation --point --signal --every --duration --seed --threads --inodes --ops --trace --mount --pid --pid-command --type --single-threaded --no-resend --json --report --without --help --version"
+            opts="-t -s -o -h -V --list-points --matrix --kill-worker --kill-supervisor --replay --hang --poison --oom --core --short --operation --point --signal --every --duration --seed --threads --inodes --ops --trace --mount --pid --pid-command --type --single-threaded --transport --no-resend --json --report --without --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -198,6 +201,10 @@ _fusex() {
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
                     ;;
+                --transport)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --report)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -228,7 +235,7 @@ _fusex() {
             return 0
             ;;
         fusex__subcmd__mount)
-            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version"
+            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --transport --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -240,6 +247,10 @@ _fusex() {
                     ;;
                 -t)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --transport)
+                    COMPREPLY=($(compgen -W "auto dev splice uring" -- "${cur}"))
                     return 0
                     ;;
                 -o)
@@ -265,8 +276,62 @@ _fusex() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        fusex__subcmd__splice__subcmd__bench)
+            opts="-h -V --source --size --mode --sink --mount --rounds --bytes --quick --pin --dir --json --csv --chart --corrupt --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --source)
+                    COMPREPLY=($(compgen -W "file unix tcp" -- "${cur}"))
+                    return 0
+                    ;;
+                --size)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --mode)
+                    COMPREPLY=($(compgen -W "copy iovec splice fallback passthrough uring" -- "${cur}"))
+                    return 0
+                    ;;
+                --sink)
+                    COMPREPLY=($(compgen -W "null pipe file mount-direct mount-cached" -- "${cur}"))
+                    return 0
+                    ;;
+                --mount)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --rounds)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --bytes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
+                    COMPREPLY=($(compgen -W "none same cross" -- "${cur}"))
+                    return 0
+                    ;;
+                --dir)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --corrupt)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         fusex__subcmd__supervise)
-            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version list status restart upgrade stop"
+            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --transport --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version list status restart upgrade stop"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -278,6 +343,10 @@ _fusex() {
                     ;;
                 -t)
                     COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --transport)
+                    COMPREPLY=($(compgen -W "auto dev splice uring" -- "${cur}"))
                     return 0
                     ;;
                 -o)

@@ -29,7 +29,8 @@ complete -c fusex -n "__fish_fusex_needs_command" -s V -l version -d 'Print vers
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "bpf-stats" -d 'Show what FUSE mounts are doing, whoever serves them'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "crash-test" -d 'Kill the processes of a mount, and see whether anybody notices'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "doctor" -d 'Look at what this machine can and cannot do'
-complete -c fusex -n "__fish_fusex_needs_command" -f -a "mount" -d 'Mount a directory, or a file system in memory'
+complete -c fusex -n "__fish_fusex_needs_command" -f -a "mount" -d 'Mount a directory, a file system in memory, or files made of pieces'
+complete -c fusex -n "__fish_fusex_needs_command" -f -a "splice-bench" -d 'Measure how bytes travel on this machine: copied, or by splice'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "supervise" -d 'Mount and stay in the foreground as a service, or talk to the supervisor of a mount'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "umount" -d 'Take a FUSE mount away'
 complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -s i -l interval -d 'So many seconds from one report to the next, such as 5 or 0.5 [default: 1]' -r
@@ -65,6 +66,7 @@ complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l pid-command -
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s t -l type -d 'What to mount [default: dir; both for the matrix]' -r -f -a "dir\t'A directory of this machine'
 mem\t'Files in memory, gone with the mount'"
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s o -d 'Mount options as for \'fusex mount\'; may be repeated' -r
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l transport -d 'How requests and replies travel: auto, dev or splice [default: auto; dev, and splice for READ and WRITE, for the matrix]' -r
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l report -d 'Also write one HTML page with all of it, such as for a bug report' -r -F
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l without -d 'Switch a protection off, to see that it is needed' -r
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l list-points -d 'List the points at which \'--matrix\' kills: name, part, what was done last'
@@ -82,7 +84,11 @@ complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s V -l version 
 complete -c fusex -n "__fish_fusex_using_subcommand doctor" -l json -d 'Print JSON: schema, and checks with level, what, detail and cure'
 complete -c fusex -n "__fish_fusex_using_subcommand doctor" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fusex -n "__fish_fusex_using_subcommand doctor" -s V -l version -d 'Print version'
-complete -c fusex -n "__fish_fusex_using_subcommand mount" -s t -l type -d 'What to mount: dir (a directory) or mem (in memory); a number means \'-o max_threads=\' [default: dir]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand mount" -s t -l type -d 'What to mount: dir (a directory), mem (in memory), or merge (files made of pieces, as a manifest says); a number means \'-o max_threads=\' [default: dir]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand mount" -l transport -d 'How requests and replies travel' -r -f -a "auto\t'By read(2) and writev(2); data behind descriptors by splice(2) where that was measured to take less CPU time'
+dev\t'By read(2) and writev(2) alone'
+splice\t'Data behind descriptors by splice(2), however little it is'
+uring\t'Over io_uring (Linux 6.14, fuse.enable_uring=Y); needs --no-supervise'"
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -s o -d 'Mount options, separated by commas; may be repeated' -r
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -l request-timeout -d 'Replace a worker whose request takes longer; 0: never [default: 0; 60 with \'fusex supervise\']' -r
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -l poison-after -d 'Answer EIO to a request that so many workers died of; 0: never [default: 3]' -r
@@ -99,7 +105,40 @@ complete -c fusex -n "__fish_fusex_using_subcommand mount" -l sandbox -d 'Keep t
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -l core -d 'Let dead workers leave core dumps, which delays their successors'
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -s V -l version -d 'Print version'
-complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -s t -l type -d 'What to mount: dir (a directory) or mem (in memory); a number means \'-o max_threads=\' [default: dir]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l source -d 'Sources [default: all]' -r -f -a "file\t'A file in the page cache'
+unix\t'Packets from a unix socket'
+tcp\t'Packets from a TCP connection over the loopback device'"
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l size -d 'Sizes of a block, multiples of 4K up to 1M [default: 4K,8K,16K,32K,64K,128K,256K,512K,1M; with \'--quick\' 4K,128K,1M]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l mode -d 'Ways [default: all]. The plain copy is always measured: the others are compared with it' -r -f -a "copy\t'Read into a buffer that is used again and again, then written'
+iovec\t'The same, with header, payload and footer of a packet by one call'
+splice\t'By splice(2), through a pipe'
+fallback\t'A splice that finds no room in its pipe, and is finished by copying'
+passthrough\t'The kernel reads the file below the mount itself (FUSE_PASSTHROUGH)'
+uring\t'Copied, with requests and replies over io_uring'"
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l sink -d 'Sinks [default: all]' -r -f -a "null\t'/dev/null'
+pipe\t'A pipe that somebody reads'
+file\t'A new file'
+mount-direct\t'A reader on a FUSE mount, without the page cache'
+mount-cached\t'A reader on a FUSE mount, through the page cache, which is empty beforehand'"
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l mount -d 'Also read this file on a FUSE mount, or one that is put into this directory there' -r -F
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l rounds -d 'Measure each combination so often; figures are medians [default: 5; with \'--quick\' 3]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l bytes -d 'Move so many bytes in a measurement, such as 64M [default: 16M; with \'--quick\' 2M]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l pin -d 'Which CPUs server and client run on; a peer runs where the client does' -r -f -a "none\t'Wherever the scheduler likes'
+same\t'Both on one CPU'
+cross\t'Each on its own CPU'"
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l dir -d 'Where files are made [default: /dev/shm, else the directory for temporary files]' -r -F
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l corrupt -d 'Let the source have a wrong byte at this position, to see that it is found' -r
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l quick -d 'Three sizes, few bytes, done in seconds'
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l json -d 'One JSON object on stdout in place of the table'
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l csv -d 'Comma-separated values, a line for each combination'
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -l chart -d 'Bars in place of the table'
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fusex -n "__fish_fusex_using_subcommand splice-bench" -s V -l version -d 'Print version'
+complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -s t -l type -d 'What to mount: dir (a directory), mem (in memory), or merge (files made of pieces, as a manifest says); a number means \'-o max_threads=\' [default: dir]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -l transport -d 'How requests and replies travel' -r -f -a "auto\t'By read(2) and writev(2); data behind descriptors by splice(2) where that was measured to take less CPU time'
+dev\t'By read(2) and writev(2) alone'
+splice\t'Data behind descriptors by splice(2), however little it is'
+uring\t'Over io_uring (Linux 6.14, fuse.enable_uring=Y); needs --no-supervise'"
 complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -s o -d 'Mount options, separated by commas; may be repeated' -r
 complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -l request-timeout -d 'Replace a worker whose request takes longer; 0: never [default: 0; 60 with \'fusex supervise\']' -r
 complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -l poison-after -d 'Answer EIO to a request that so many workers died of; 0: never [default: 3]' -r

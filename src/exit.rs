@@ -1,10 +1,11 @@
-//! Exit codes: those of mount(8), so that scripts and fstab can rely on them. `fusex crash-test`
-//! and `fusex bpf-stats`, which scripts use as a test, have their own.
+//! Exit codes: those of mount(8), so that scripts and fstab can rely on them. `fusex crash-test`,
+//! `fusex bpf-stats` and `fusex splice-bench`, which scripts use as a test, have their own.
 
 use std::process::ExitCode;
 
 use crate::crash::CrashError;
 use crate::mount::MountError;
+use crate::splicing::BenchError;
 
 /// How the program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,8 @@ pub enum Exit {
     Mount,
     /// Some of several mounts succeeded.
     Partly,
-    /// A crash test found something, or `bpf-stats --once --stuck` a request.
+    /// A crash test found something, `bpf-stats --once --stuck` a request, or `splice-bench` a wrong
+    /// byte.
     Anomaly,
     /// A crash test or a measurement was not made: incorrect invocation, or something is in the
     /// way.
@@ -58,6 +60,13 @@ Exit status:
   0   success, also when interrupted or with less than is wished for
   1   with --once --stuck: a request is stuck
   2   incorrect invocation, or nothing could be measured or written";
+
+/// The same of `fusex splice-bench`.
+pub const SPLICE_BENCH_STATUS: &str = "\
+Exit status:
+  0   measured, and every byte was right
+  1   a wrong byte has arrived
+  2   incorrect invocation, or it could not be measured";
 
 impl From<Exit> for ExitCode {
     fn from(exit: Exit) -> ExitCode {
@@ -97,14 +106,15 @@ impl Exit {
     }
 
     /// The code for an error that ended the program: what the first [`MountError`],
-    /// [`CrashError`] or [`Failure`] in its chain says, otherwise [`Exit::Mount`].
+    /// [`CrashError`], [`BenchError`] or [`Failure`] in its chain says, otherwise [`Exit::Mount`].
     pub fn of(error: &anyhow::Error) -> Exit {
         error
             .chain()
             .find_map(|cause| {
                 let failure = cause.downcast_ref::<Failure>().map(|failure| failure.exit);
                 let failure = failure.or_else(|| cause.downcast_ref().map(MountError::exit));
-                failure.or_else(|| cause.downcast_ref().map(of_crash_test))
+                let failure = failure.or_else(|| cause.downcast_ref().map(of_crash_test));
+                failure.or_else(|| cause.downcast_ref().map(of_bench))
             })
             .unwrap_or(Exit::Mount)
     }
@@ -114,6 +124,13 @@ fn of_crash_test(error: &CrashError) -> Exit {
     match error {
         CrashError::Unsupported(_) => Exit::Unsupported,
         CrashError::System { .. } | CrashError::Failed(_) => Exit::Untested,
+    }
+}
+
+fn of_bench(error: &BenchError) -> Exit {
+    match error {
+        BenchError::Wrong(_) => Exit::Anomaly,
+        BenchError::System { .. } | BenchError::Failed(_) => Exit::Untested,
     }
 }
 
@@ -146,6 +163,10 @@ mod tests {
         let crash = |error: CrashError| Exit::of(&anyhow::Error::new(error).context("outer"));
         assert_eq!(crash(CrashError::Unsupported("not root".into())), Exit::Unsupported);
         assert_eq!(crash(CrashError::Failed("no".into())), Exit::Untested);
+
+        let bench = |error: BenchError| Exit::of(&anyhow::Error::new(error).context("outer"));
+        assert_eq!(bench(BenchError::Wrong("at 7".into())), Exit::Anomaly);
+        assert_eq!(bench(BenchError::Failed("no".into())), Exit::Untested);
     }
 
     #[test]

@@ -31,6 +31,7 @@
 //! | [`doctor`] | what a machine can do |
 //! | [`exit`] | exit codes |
 //! | [`output`] | what is printed, in each of its forms |
+//! | [`splicing`] | how bytes travel on this machine, measured |
 //! | [`stats`] | what every FUSE mount of the machine is doing |
 //! | [`sys`] | system calls: the only place with `unsafe` |
 
@@ -47,6 +48,7 @@ pub mod mount;
 pub mod output;
 pub mod recovery;
 pub mod session;
+pub mod splicing;
 pub mod stats;
 pub mod supervise;
 pub mod sys;

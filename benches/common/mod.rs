@@ -1,8 +1,8 @@
 //! What all benchmarks need: the machine, its CPUs, and how figures are summed up.
 
 pub(crate) mod machine;
-pub(crate) mod pin;
-pub(crate) mod spread;
+
+pub(crate) use fusex::splicing::{pin, spread};
 
 use std::process::{Command, ExitCode};
 

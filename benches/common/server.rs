@@ -4,9 +4,7 @@
 //! ids: that aborts the connection, which frees a workload stuck in a request, and the workload
 //! then fails and drops the [`Server`] on the way out.
 
-use std::ffi::OsStr;
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -16,10 +14,10 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
+use fusex::splicing::server::{cpu_of, family};
 use nix::errno::Errno;
 use nix::mount::{MntFlags, umount2};
 use nix::sys::signal::{Signal, kill};
-use nix::time::{clock_getcpuclockid, clock_gettime};
 use nix::unistd::Pid;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -93,7 +91,7 @@ impl Server {
         let mut server = Server { child, mountpoint: mountpoint.into(), pids: vec![pid] };
         serving().clone_from(&server.pids);
         server.wait_for_mount(device, log)?;
-        server.pids = with_descendants(pid)?;
+        server.pids = family(pid);
         serving().clone_from(&server.pids);
         Ok(server)
     }
@@ -116,12 +114,7 @@ impl Server {
     /// User and system time so far, of all threads, also of those that have ended: the figure
     /// of `/proc/PID/stat`, in nanoseconds rather than in ticks of 10 ms.
     pub(crate) fn cpu(&self) -> anyhow::Result<Duration> {
-        let mut sum = Duration::ZERO;
-        for pid in &self.pids {
-            let clock = clock_getcpuclockid(*pid).context("the server's CPU clock")?;
-            sum += Duration::from(clock_gettime(clock)?);
-        }
-        Ok(sum)
+        Ok(cpu_of(&self.pids)?)
     }
 
     fn reap(&mut self) -> anyhow::Result<()> {
@@ -156,35 +149,4 @@ impl Drop for Server {
         }
         serving.clear();
     }
-}
-
-/// The process and all that descend from it.
-fn with_descendants(root: Pid) -> anyhow::Result<Vec<Pid>> {
-    let mut parents = Vec::new();
-    for entry in std::fs::read_dir("/proc")? {
-        let entry = entry?;
-        if let Some(parent) = parent_of(&entry.path()) {
-            let name = entry.file_name();
-            parents.push((pid_of(&name), parent));
-        }
-    }
-    let mut found = vec![root];
-    let mut next = 0;
-    while let Some(pid) = found.get(next).copied() {
-        let children = parents.iter().filter(|(_, parent)| *parent == pid);
-        found.extend(children.filter_map(|(child, _)| *child));
-        next += 1;
-    }
-    Ok(found)
-}
-
-fn pid_of(name: &OsStr) -> Option<Pid> {
-    std::str::from_utf8(name.as_bytes()).ok()?.parse().ok().map(Pid::from_raw)
-}
-
-/// The parent's id, the second field after the name in `/proc/PID/stat`.
-fn parent_of(process: &Path) -> Option<Pid> {
-    let text = std::fs::read_to_string(process.join("stat")).ok()?;
-    let (_, fields) = text.rsplit_once(')')?;
-    fields.split_whitespace().nth(1)?.parse().ok().map(Pid::from_raw)
 }

@@ -108,6 +108,7 @@ pub struct Section<F> {
     stash: Part,
     given: usize,
     position: u64,
+    splices: u64,
     fault: Option<Fault>,
 }
 
@@ -133,6 +134,7 @@ impl<F: Framing> Section<F> {
             stash: Part::default(),
             given: 0,
             position: 0,
+            splices: 0,
             fault: None,
         })
     }
@@ -151,6 +153,31 @@ impl<F: Framing> Section<F> {
     /// Why it is broken.
     pub fn fault(&self) -> Option<Fault> {
         self.fault
+    }
+
+    /// The framing, to be told what comes next.
+    pub fn framing_mut(&mut self) -> &mut F {
+        &mut self.framing
+    }
+
+    /// splice(2) calls that moved payload.
+    pub fn splices(&self) -> u64 {
+        self.splices
+    }
+
+    /// Reads the next header, unless the stream stands behind one or something is stashed: then the
+    /// framing knows the packet before any of its payload moves. False: the end of the stream.
+    pub fn look(&mut self) -> Result<bool, Errno> {
+        if self.is_broken() {
+            return Err(Errno::EIO);
+        }
+        if self.phase != Phase::Header || self.stashed() > 0 {
+            return Ok(true);
+        }
+        self.begin(Instant::now() + self.timeout).map_err(|stopped| match stopped {
+            Stopped::Failed(errno) => errno,
+            Stopped::Full { .. } => Errno::EIO,
+        })
     }
 
     /// The socket.
@@ -332,6 +359,7 @@ impl<F: Framing> Section<F> {
                 Ok(0) => return Err(self.broken(Fault::Closed)),
                 Ok(n) => {
                     moved += n;
+                    self.splices += 1;
                     polled = false;
                     self.arrived(n);
                     self.position += n as u64;

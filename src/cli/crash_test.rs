@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{ArgGroup, ValueEnum};
 use nix::sys::signal::Signal;
 
-use super::mount::{FsType, parse_seconds};
+use super::mount::parse_seconds;
 use crate::channel::Transport;
 use crate::crash::faults::Fault;
 use crate::crash::matrix::{self, MatrixConfig, Size, Threads};
@@ -137,7 +137,7 @@ pub struct CrashTestArgs {
         value_name = "TYPE",
         conflicts_with = "replay"
     )]
-    fs_type: Option<FsType>,
+    fs_type: Option<FsKind>,
 
     /// Serve with one thread [default: several; both for the matrix]
     #[arg(short, long, help_heading = "File system", conflicts_with = "replay")]
@@ -258,7 +258,7 @@ impl CrashTestArgs {
                 .then(|| self.trace.clone().unwrap_or_else(default)),
             storm,
             faults: faults.into_iter().filter_map(|(on, fault)| on.then_some(fault)).collect(),
-            fs: self.fs_type.map(kind),
+            fs: self.fs_type,
             arguments: self.arguments()?,
         };
         if tests.matrix.is_none() && tests.storm.is_none() && tests.faults.is_empty() {
@@ -283,7 +283,7 @@ impl CrashTestArgs {
             size: if self.short { Size::Short } else { Size::Full },
             operations: self.operation.clone(),
             points: self.point.clone(),
-            file_systems: self.fs_type.map(kind).into_iter().collect(),
+            file_systems: self.fs_type.into_iter().collect(),
             threads: self.single_threaded.then_some(Threads::One).into_iter().collect(),
             resend: self.no_resend.then_some(false).into_iter().collect(),
             without: self.without.first().copied(),
@@ -299,7 +299,7 @@ impl CrashTestArgs {
         let target = match (&self.mount, server) {
             (Some(mount), Some(server)) => MountKind::Other { mount: mount.clone(), server },
             _ if self.kill_worker.is_some() || self.kill_supervisor.is_some() => MountKind::Own {
-                kind: self.fs_type.map_or(FsKind::Passthrough, kind),
+                kind: self.fs_type.unwrap_or(FsKind::Passthrough),
                 arguments: self.arguments()?,
             },
             _ => return Ok(None),
@@ -345,13 +345,6 @@ fn parse_transport(text: &str) -> Result<Transport, String> {
 
 fn usage(message: impl Into<String>) -> Failure {
     Failure { exit: Exit::Untested, message: message.into() }
-}
-
-fn kind(fs_type: FsType) -> FsKind {
-    match fs_type {
-        FsType::Dir => FsKind::Passthrough,
-        FsType::Mem => FsKind::Mem,
-    }
 }
 
 fn kills(times: Option<u64>) -> Kills {

@@ -28,7 +28,7 @@ pub(super) fn is_name(program: &OsStr) -> bool {
 #[derive(Debug, Parser)]
 #[command(name = "mount.fusex", version, after_help = EXIT_STATUS)]
 pub struct HelperArgs {
-    /// Directory to serve
+    /// Directory to serve, or the manifest
     source: PathBuf,
 
     /// Directory to mount on
@@ -58,7 +58,7 @@ pub struct HelperArgs {
     #[arg(short = 'N', value_name = "NS")]
     namespace: Option<PathBuf>,
 
-    /// fuse.fusex, fusex, dir, mem, or fusex.mem
+    /// fuse.fusex, fusex, dir, mem, fusex.mem, merge, or fusex.merge
     #[arg(short, value_name = "TYPE", value_parser = parse_type)]
     type_: Option<FsType>,
 }
@@ -95,13 +95,14 @@ impl From<HelperArgs> for MountArgs {
     }
 }
 
-/// The type as fstab has it: a name of ours, and `mem` or `dir` after it or alone.
+/// The type as fstab has it: a name of ours, and `mem`, `merge` or `dir` after it or alone.
 fn parse_type(text: &str) -> Result<FsType, String> {
     let rest = text.strip_prefix("fuse.").or_else(|| text.strip_prefix("fuse3.")).unwrap_or(text);
     match rest.strip_prefix("fusex.").unwrap_or(rest) {
         "fusex" | "dir" => Ok(FsType::Dir),
         "mem" => Ok(FsType::Mem),
-        _ => Err("give fuse.fusex, fusex, dir, mem or fusex.mem".to_string()),
+        "merge" => Ok(FsType::Merge),
+        _ => Err("give fuse.fusex, fusex, dir, mem, fusex.mem, merge or fusex.merge".to_string()),
     }
 }
 
@@ -152,6 +153,8 @@ mod tests {
             ("fusex.mem", FsType::Mem),
             ("fuse.fusex.mem", FsType::Mem),
             ("mem", FsType::Mem),
+            ("merge", FsType::Merge),
+            ("fuse.fusex.merge", FsType::Merge),
         ] {
             assert_eq!(parse_type(text), Ok(expected), "{text}");
         }

@@ -8,6 +8,7 @@ pub mod crash_test;
 pub mod doctor;
 pub mod helper;
 pub mod mount;
+pub mod splice_bench;
 pub mod supervise;
 pub mod umount;
 
@@ -39,6 +40,7 @@ enum Subcommand {
     CrashTest(Box<crash_test::CrashTestArgs>),
     Doctor(doctor::DoctorArgs),
     Mount(mount::MountArgs),
+    SpliceBench(splice_bench::SpliceBenchArgs),
     Supervise(supervise::SuperviseArgs),
     Umount(umount::UmountArgs),
 }
@@ -90,7 +92,7 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Option<Subcommand>> {
                 None => one_line("fusex", &error),
             };
             let exit = match subcommand {
-                Some("bpf-stats" | "crash-test") => Exit::Untested,
+                Some("bpf-stats" | "crash-test" | "splice-bench") => Exit::Untested,
                 _ => Exit::Usage,
             };
             Err(Failure { exit, message }.into())
@@ -115,6 +117,10 @@ fn run(subcommand: Option<Subcommand>) -> anyhow::Result<Exit> {
             let config = args.check()?;
             tracing::debug!(?config, "checked");
             commands::mount::run(config)
+        }
+        Some(Subcommand::SpliceBench(args)) => {
+            start_log(LevelFilter::WARN);
+            commands::splice_bench::run(&args.check()?)
         }
         Some(Subcommand::Supervise(args)) => match args.split() {
             supervise::Asked::Action(action) => {

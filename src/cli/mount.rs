@@ -12,7 +12,7 @@ use crate::mount::options::{self, Options, Unknown};
 use crate::mount::{MountError, Mountpoint, check, mountinfo, without_last};
 use crate::supervise::handover::Handover;
 
-/// Mount a directory, or a file system in memory
+/// Mount a directory, a file system in memory, or files made of pieces
 ///
 /// SOURCE appears at MOUNTPOINT, served by this program. The command returns when the mount
 /// can be used. In the background a worker serves it, and a supervisor replaces the worker when
@@ -22,7 +22,8 @@ use crate::supervise::handover::Handover;
 #[derive(Debug, clap::Args)]
 #[command(allow_missing_positional = true, after_long_help = after_help())]
 pub struct MountArgs {
-    /// Directory to serve; may be left out with '-t mem' and with '-o source='
+    /// Directory to serve, or with '-t merge' the manifest; may be left out with '-t mem' and with
+    /// '-o source='
     pub source: Option<PathBuf>,
 
     /// Directory to mount on, or /dev/fd/N: descriptor N is a /dev/fuse that is mounted already
@@ -52,8 +53,8 @@ pub struct MountArgs {
     #[arg(short, long)]
     pub clone_fd: bool,
 
-    /// What to mount: dir (a directory) or mem (in memory); a number means '-o max_threads='
-    /// [default: dir]
+    /// What to mount: dir (a directory), mem (in memory), or merge (files made of pieces, as a
+    /// manifest says); a number means '-o max_threads=' [default: dir]
     #[arg(short = 't', long = "type", value_name = "TYPE", value_parser = parse_kind)]
     pub kind: Vec<Kind>,
 
@@ -135,19 +136,22 @@ pub enum Kind {
 }
 
 /// What is mounted.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum FsType {
     /// A directory of this machine.
     #[default]
     Dir,
     /// Files in memory, gone with the mount.
     Mem,
+    /// Files made of pieces of others, as a manifest says.
+    Merge,
 }
 
 /// What `fusex mount` is to do, checked: paths exist and are canonical, options are in range.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MountConfig {
-    /// The directory to serve; for [`FsType::Mem`] whatever was given, which only names it.
+    /// The directory to serve, or the manifest; for [`FsType::Mem`] whatever was given, which only
+    /// names it.
     pub source: Option<PathBuf>,
     /// What is mounted.
     pub fs_type: FsType,
@@ -251,7 +255,11 @@ impl MountArgs {
         let given = handed.or(options.source.as_ref()).or(self.source.as_ref());
         let source = match (fs_type, given) {
             (FsType::Dir, Some(source)) => Some(check::source(source)?),
-            (FsType::Dir, None) => return Err(MountError::NoSource),
+            (FsType::Dir | FsType::Merge, None) => return Err(MountError::NoSource),
+            // What was mounted is handed down too: the file may be gone.
+            (FsType::Merge, Some(source)) if handover.is_some() => Some(source.clone()),
+            (FsType::Merge, Some(_)) if self.sandbox => return Err(MountError::NoSandbox),
+            (FsType::Merge, Some(source)) => Some(check::manifest(source)?),
             (FsType::Mem, source) => source.cloned(),
         };
         Ok(MountConfig {
@@ -295,14 +303,28 @@ fn parse_kind(text: &str) -> Result<Kind, String> {
     match (text, number) {
         ("dir", _) => Ok(Kind::Type(FsType::Dir)),
         ("mem", _) => Ok(Kind::Type(FsType::Mem)),
+        ("merge", _) => Ok(Kind::Type(FsType::Merge)),
         (_, Some(threads @ 1..=options::MAX_THREADS)) => Ok(Kind::Threads(threads)),
-        _ => Err(format!("give dir, mem, or 1 to {} threads", options::MAX_THREADS)),
+        _ => Err(format!("give dir, mem, merge, or 1 to {} threads", options::MAX_THREADS)),
     }
 }
 
-/// The end of the long help: options and exit codes.
+/// What a manifest looks like, for the long help.
+const MANIFEST: &str = r#"Manifest of '-t merge', JSON: each file is made of segments, one behind the other.
+  {"schema": 1, "timeout": 30, "files": [{"path": "dir/all", "mode": "0444", "segments": [
+    {"file": "part-1"},
+    {"file": "part-2", "offset": 4096, "length": 65536},
+    {"source": "unix:/run/store.sock", "name": "part-3", "offset": 0, "length": 1048576,
+     "header": 102, "footer": 102, "checksum": "header"}]}]}
+  Of a segment: a local 'file', or the 'source' unix:PATH or tcp:HOST:PORT, a server of packets, and
+  the 'name' it is asked for; 'offset' (0); 'length' (of a file: to its end); sizes of 'header'
+  and 'footer' in bytes (32 and 24 at the least); 'checksum' none, header or payload. Of a file also
+  'uid', 'gid' and 'mtime'. 'timeout' is how many seconds a source may be silent. Local paths are
+  relative to the manifest."#;
+
+/// The end of the long help: options, the manifest, and exit codes.
 fn after_help() -> String {
-    format!("{}\n\n{EXIT_STATUS}", options::help())
+    format!("{}\n\n{MANIFEST}\n\n{EXIT_STATUS}", options::help())
 }
 
 #[cfg(test)]
@@ -397,10 +419,15 @@ mod tests {
     #[test]
     fn what_t_takes() {
         assert_eq!(parse_kind("mem"), Ok(Kind::Type(FsType::Mem)));
+        assert_eq!(parse_kind("merge"), Ok(Kind::Type(FsType::Merge)));
         assert_eq!(parse_kind("dir"), Ok(Kind::Type(FsType::Dir)));
         assert_eq!(parse_kind("16"), Ok(Kind::Threads(16)));
         for bad in ["0", "4097", "-1", "+1", "tmpfs", ""] {
-            assert_eq!(parse_kind(bad), Err("give dir, mem, or 1 to 4096 threads".into()), "{bad}");
+            assert_eq!(
+                parse_kind(bad),
+                Err("give dir, mem, merge, or 1 to 4096 threads".into()),
+                "{bad}"
+            );
         }
     }
 

@@ -5,6 +5,7 @@ pub mod crash_test;
 pub mod doctor;
 pub mod mount;
 mod serve;
+pub mod splice_bench;
 pub mod supervise;
 mod supervised;
 pub mod umount;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::mount::{MntFlags, umount2};
+use nix::mount::{MntFlags, MsFlags, umount2};
 use nix::sys::signal::{SigSet, Signal};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
@@ -20,6 +20,7 @@ use crate::cli::mount::{FsType, MountConfig};
 use crate::exit::{Exit, Failure};
 use crate::fs::Filesystem;
 use crate::fs::mem::{Mem, MemConfig};
+use crate::fs::merge::{Merge, MergeConfig};
 use crate::fs::passthrough::{self, Passthrough};
 use crate::mount::{self, MountError, Mounted, Mountpoint, mountinfo};
 use crate::recovery::arena::Arena;
@@ -58,6 +59,17 @@ pub(super) fn serve(config: &MountConfig, ready: Option<OwnedFd>) -> anyhow::Res
             let fs = Mem::new(mem_config(&config), &arena)?;
             serve_fs(&config, &arena, fs, ready)
         }
+        FsType::Merge => {
+            let mut config = config.clone();
+            config.options.default_permissions = true;
+            config.options.flags |= MsFlags::MS_RDONLY;
+            let manifest = config.source.as_deref().ok_or(MountError::NoSource)?;
+            let fs = Merge::new(manifest, merge_config(&config), &arena).map_err(|error| {
+                let message = format!("manifest {}: {error}", manifest.display());
+                Failure { exit: Exit::Mount, message }
+            })?;
+            serve_fs(&config, &arena, fs, ready)
+        }
     }
 }
 
@@ -89,6 +101,16 @@ fn mem_config(config: &MountConfig) -> MemConfig {
         attr_timeout: options.attr_timeout.unwrap_or(default.attr_timeout),
         negative_timeout: options.negative_timeout.unwrap_or(default.negative_timeout),
         ..default
+    }
+}
+
+fn merge_config(config: &MountConfig) -> MergeConfig {
+    let (options, default) = (&config.options, MergeConfig::default());
+    MergeConfig {
+        entry_timeout: options.entry_timeout.unwrap_or(default.entry_timeout),
+        attr_timeout: options.attr_timeout.unwrap_or(default.attr_timeout),
+        negative_timeout: options.negative_timeout.unwrap_or(default.negative_timeout),
+        passthrough: options.passthrough,
     }
 }
 

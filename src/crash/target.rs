@@ -33,12 +33,13 @@ use crate::sys::clone::{pidfd_open, pidfd_signal};
 pub const SOON: Duration = Duration::from_secs(20);
 
 /// What is mounted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum FsKind {
-    /// A directory.
+    /// A directory of this machine.
+    #[value(name = "dir")]
     Passthrough,
-    /// Files in memory.
+    /// Files in memory, gone with the mount.
     Mem,
 }
 

@@ -11,7 +11,9 @@
 //! An answer that never reached the kernel (its caller was killed) is taken back
 //! the same way by the session: `forget(node, 1)`, and `release` for a handle.
 
+mod lower;
 pub mod mem;
+pub mod merge;
 pub mod passthrough;
 
 use std::time::Duration;

@@ -51,6 +51,29 @@ pub fn source(path: &Path) -> Result<PathBuf, MountError> {
     }
 }
 
+/// The manifest of files made of pieces, canonical.
+///
+/// # Errors
+/// It is missing, cannot be reached, or is no regular file.
+pub fn manifest(path: &Path) -> Result<PathBuf, MountError> {
+    let refuse = |errno: Errno| MountError::Source {
+        path: path.into(),
+        errno,
+        cure: match errno {
+            Errno::EACCES => "check the permissions of the directories above it",
+            Errno::EISDIR | Errno::EINVAL => "with '-t merge' give the manifest, a regular file",
+            _ => "create it, or correct the path",
+        },
+    };
+    let canonical = path.canonicalize().map_err(|error| refuse(errno_of(&error)))?;
+    match canonical.metadata() {
+        Ok(metadata) if metadata.is_file() => Ok(canonical),
+        Ok(metadata) if metadata.is_dir() => Err(refuse(Errno::EISDIR)),
+        Ok(_) => Err(refuse(Errno::EINVAL)),
+        Err(error) => Err(refuse(errno_of(&error))),
+    }
+}
+
 /// `st_mode` of the mount point, a directory. If FUSE is mounted there already, the stat waits
 /// for its server: that is given up after [`ANSWER`].
 pub(super) fn directory_mode(path: &Path) -> Result<u32, MountError> {

@@ -21,8 +21,14 @@ pub enum MountError {
     },
 
     /// Neither SOURCE nor `-o source=` was given, and the file system needs one.
-    #[error("no source: give the directory to serve before the mount point, or use '-t mem'")]
+    #[error(
+        "no source: give the directory to serve (with '-t merge' the manifest) before the mount point, or use '-t mem'"
+    )]
     NoSource,
+
+    /// A sandbox has no sockets to connect to.
+    #[error("--sandbox: not with '-t merge', whose workers connect to servers: leave it out")]
+    NoSandbox,
 
     /// The directory to serve cannot be used.
     #[error("source {}: {}: {cure}", path.display(), errno.desc())]
@@ -162,6 +168,7 @@ impl MountError {
         match self {
             MountError::Option(_)
             | MountError::NoSource
+            | MountError::NoSandbox
             | MountError::Handover { .. }
             | MountError::Preopened { .. } => Exit::Usage,
             MountError::Fusermount { permission: true, .. } => Exit::Usage,

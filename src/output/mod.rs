@@ -5,6 +5,8 @@
 mod bar;
 pub mod crash;
 pub mod live;
+pub mod progress;
+pub mod splice_bench;
 pub mod stats;
 
 use std::fmt::Write;

@@ -32,8 +32,8 @@ fn errors_have_the_same_form() {
         place.refused_command(&mut command, 1, usage);
     }
     let mut command = helper(&place, NAMES[0], &["@/source", "@/point", "-t", "ext4"]);
-    let line = "invalid value 'ext4' for '-t <TYPE>': give fuse.fusex, fusex, dir, mem or \
-                fusex.mem: try 'mount.fusex --help'";
+    let line = "invalid value 'ext4' for '-t <TYPE>': give fuse.fusex, fusex, dir, mem, \
+                fusex.mem, merge or fusex.merge: try 'mount.fusex --help'";
     place.refused_command(&mut command, 1, line);
 }
 

@@ -9,6 +9,7 @@ mod crash_test;
 mod doctor;
 mod helper;
 mod mount;
+mod splice_bench;
 mod umount;
 
 use std::path::{Path, PathBuf};

@@ -8,12 +8,13 @@ fn the_command_line() {
     let missing = "the following required arguments were not provided: <MOUNTPOINT>: try 'fusex \
                    mount --help'";
     place.refused(&["mount"], 1, missing);
-    let source = "no source: give the directory to serve before the mount point, or use '-t mem'";
+    let source = "no source: give the directory to serve (with '-t merge' the manifest) before the mount \
+                  point, or use '-t mem'";
     place.refused(&["mount", "@/point"], 1, source);
     let both = "the argument '--single-threaded' cannot be used with '--multi-threaded': try \
                 'fusex mount --help'";
     place.refused(&["mount", "-s", "-m", "@/source", "@/point"], 1, both);
-    let kind = "invalid value 'tmpfs' for '--type <TYPE>': give dir, mem, or 1 to 4096 threads: \
+    let kind = "invalid value 'tmpfs' for '--type <TYPE>': give dir, mem, merge, or 1 to 4096 threads: \
                 try 'fusex mount --help'";
     place.refused(&["mount", "-t", "tmpfs", "@/source", "@/point"], 1, kind);
     let more = "unexpected argument 'third' found: try 'fusex mount --help'";

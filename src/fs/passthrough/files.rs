@@ -9,7 +9,7 @@ use super::Passthrough;
 use super::record::Backing;
 use crate::Errno;
 use crate::buffer::{Buf, BufVec, Memory};
-use crate::fs::{Context, IoctlReply, Result};
+use crate::fs::{Context, IoctlReply, Result, lower};
 use crate::recovery::journal;
 use crate::recovery::points::{self, Protection, called};
 use crate::session::about_to_block;
@@ -63,22 +63,7 @@ impl Passthrough {
     }
 
     pub(super) fn read_file(&self, op: &ops::Read, buf: &mut [u8]) -> Result<usize> {
-        let fd = self.handles.fd(op.fh)?;
-        // What is in memory is read at once; for the disk another thread takes over meanwhile.
-        let mut done = 0;
-        while done < buf.len() {
-            match file::pread_cached(fd, &mut buf[done..], op.offset + done as u64) {
-                Ok(0) => return Ok(done),
-                Ok(length) => done += length,
-                // It cannot tell: should it be slow, the watcher finds this thread asleep.
-                Err(Errno::EOPNOTSUPP) => break,
-                Err(_) => {
-                    about_to_block();
-                    break;
-                }
-            }
-        }
-        Ok(done + file::pread(fd, &mut buf[done..], op.offset + done as u64)?)
+        lower::read(self.handles.fd(op.fh)?, buf, op.offset)
     }
 
     /// Where the data is.

@@ -9,6 +9,8 @@ mod kernel;
 mod table;
 mod values;
 
+pub(crate) use values::size;
+
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;

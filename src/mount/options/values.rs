@@ -22,7 +22,7 @@ pub(super) fn short(value: &[u8]) -> Result<u16, String> {
 }
 
 /// A size in bytes in `range`; `K` or `M` (1024, 1024²) may follow the number.
-pub(super) fn size(value: &[u8], range: RangeInclusive<u32>) -> Result<u32, String> {
+pub(crate) fn size(value: &[u8], range: RangeInclusive<u32>) -> Result<u32, String> {
     let want = || {
         format!("a size from {} to {} bytes ('K' and 'M' may follow)", range.start(), range.end())
     };

@@ -1,40 +1,12 @@
-//! What is shown while a test runs: on stderr, and only if that is a terminal.
-
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+//! What is shown while a test runs.
 
 use super::counted;
 use crate::crash::report::{Cell, Verdict};
 use crate::crash::storm::{self, Kills, StormConfig};
-use crate::output::plain;
-
-/// Steps of a storm's bar.
-const STEPS: u64 = 1000;
-
-/// A bar, gone when it is dropped.
-#[derive(Debug)]
-pub struct Bar(ProgressBar);
-
-impl Drop for Bar {
-    fn drop(&mut self) {
-        self.0.finish_and_clear();
-    }
-}
+pub use crate::output::progress::Bar;
+use crate::output::progress::STEPS;
 
 impl Bar {
-    /// A bar for a test of this name.
-    pub fn new(name: &'static str) -> Bar {
-        let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
-        let template = "{prefix} {elapsed_precise} [{wide_bar}] {msg}";
-        // It is checked by a test.
-        if let Ok(style) = ProgressStyle::with_template(template) {
-            bar.set_style(style.progress_chars("█▉▊▋▌▍▎▏ "));
-        }
-        bar.set_prefix(name);
-        Bar(bar)
-    }
-
     /// How far a storm is.
     pub fn storm(&self, config: &StormConfig, progress: &storm::Progress) {
         self.0.set_position((share(config, progress) * STEPS as f64) as u64);
@@ -43,16 +15,8 @@ impl Bar {
 
     /// How far a matrix is; `bad`: cells so far that are not ok.
     pub fn matrix(&self, cell: &Cell, bad: u64, done: u64, total: u64) {
-        self.0.set_length(total);
-        self.0.set_position(done);
         let cells = format!("{done}/{total} cells, {bad} not ok");
-        self.0.set_message(format!("{cells}: {} at {}", plain(&cell.operation), cell.point));
-    }
-
-    /// What is done now, where nobody knows how long it takes.
-    pub fn doing(&self, what: &str) {
-        self.0.set_message(plain(what));
-        self.0.enable_steady_tick(Duration::from_millis(100));
+        self.at(done, total, &format!("{cells}: {} at {}", cell.operation, cell.point));
     }
 }
 
@@ -90,6 +54,8 @@ fn message(progress: &storm::Progress) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::crash::storm::MountKind;
     use crate::crash::target::FsKind;
@@ -127,6 +93,5 @@ mod tests {
     #[test]
     fn what_stands_beside_the_bar() {
         assert_eq!(message(&progress(1, 0, 2)), "2500 ops/s, 1 death, 1 anomaly");
-        ProgressStyle::with_template("{prefix} {elapsed_precise} [{wide_bar}] {msg}").unwrap();
     }
 }

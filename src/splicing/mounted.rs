@@ -1,0 +1,216 @@
+//! One measurement on a mount: a reader in this process, the server in its own.
+//!
+//! A mount stays for the whole run, one for each source and mode. It is read with O_DIRECT, which
+//! our server answers with FOPEN_DIRECT_IO, or through the page cache, emptied beforehand.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::File;
+use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{PosixFadviseAdvice, posix_fadvise};
+use nix::time::ClockId;
+
+use super::local::{Place, Window, cpu};
+use super::peer::{NAME, Peers};
+use super::pin::{allow, allowed_cpus, pin};
+use super::report::Sample;
+use super::server::Server;
+use super::{BenchError, Cell, LEAST, MOST, Mode, Result, Sink, Source};
+
+/// No server reads a block from anywhere in less time of its CPU.
+const SERVED: Duration = Duration::from_micros(1);
+const TRIES: usize = 3;
+
+/// The mounts of a run.
+pub(super) struct Mounts {
+    dir: PathBuf,
+    running: BTreeMap<(Source, Mode), std::result::Result<Mount, String>>,
+}
+
+/// One of them.
+pub(super) struct Mount {
+    server: Server,
+    file: PathBuf,
+}
+
+impl Mounts {
+    /// They are made in `dir`.
+    pub(super) fn new(dir: &Path) -> Mounts {
+        Mounts { dir: dir.into(), running: BTreeMap::new() }
+    }
+
+    /// The mount for a cell; why there is none, if so.
+    pub(super) fn of(
+        &mut self,
+        place: &Place<'_>,
+        peers: &mut Peers,
+        cell: Cell,
+    ) -> Result<std::result::Result<&Mount, &String>> {
+        let key = (cell.source, cell.mode);
+        if !self.running.contains_key(&key) {
+            let started = self.start(place, peers, cell)?;
+            self.running.insert(key, started);
+        }
+        Ok(self.running[&key].as_ref())
+    }
+
+    fn start(
+        &self,
+        place: &Place<'_>,
+        peers: &mut Peers,
+        cell: Cell,
+    ) -> Result<std::result::Result<Mount, String>> {
+        let number = self.running.len();
+        let point = self.dir.join(format!("point-{number}"));
+        std::fs::create_dir(&point).map_err(BenchError::io(point.display().to_string()))?;
+        let arguments = self.arguments(place, peers, cell)?;
+        let before = allowed_cpus()?;
+        // A server inherits its CPU from the thread that starts it.
+        place.cpus.map_or(Ok(()), |(_, cpu)| pin(cpu))?;
+        let log = self.dir.join(format!("server-{number}.log"));
+        let started = Server::start(&arguments, &point, &log);
+        allow(&before)?;
+        Ok(started
+            .map(|server| Mount { server, file: point.join(NAME) })
+            .and_then(|mount| try_out(&mount, cell).map(|missing| (mount, missing)))
+            .map_err(|error| format!("no mount: {error}"))
+            .and_then(|(mount, missing)| missing.map_or(Ok(mount), Err)))
+    }
+
+    fn arguments(&self, place: &Place<'_>, peers: &mut Peers, cell: Cell) -> Result<Vec<OsString>> {
+        let mut words: Vec<OsString> = match cell.mode {
+            Mode::Splice => vec!["--transport".into(), "splice".into()],
+            Mode::Uring => ["--no-supervise", "--transport", "uring"].map(Into::into).into(),
+            _ => vec!["--transport".into(), "dev".into()],
+        };
+        if cell.source == Source::File {
+            if cell.mode != Mode::Passthrough {
+                words.extend(["-o".into(), "nopassthrough".into()]);
+            }
+            words.extend(place.bytes.parent().map(Into::into));
+            return Ok(words);
+        }
+        let manifest = self.dir.join(format!("manifest-{}.json", self.running.len()));
+        let segment = serde_json::json!({
+            "source": peers.address(cell.source, MOST)?.to_string(),
+            "name": NAME,
+            "length": place.pattern.source().len(),
+        });
+        let files = serde_json::json!({
+            "schema": 1,
+            "files": [{ "path": NAME, "segments": [segment] }],
+        });
+        let written = std::fs::write(&manifest, files.to_string());
+        written.map_err(BenchError::io(manifest.display().to_string()))?;
+        words.extend(["-t".into(), "merge".into(), manifest.into()]);
+        Ok(words)
+    }
+}
+
+/// Reads some blocks of a new mount; why its figures would not be those of the mode, if so.
+fn try_out(mount: &Mount, cell: Cell) -> Result<Option<String>> {
+    let cell = Cell { sink: Sink::MountDirect, size: LEAST, ..cell };
+    let (mut window, server) = (Window::new(MOST), || mount.server.cpu().map(Some));
+    let mut least = Duration::MAX;
+    // More than once: its processes may still be busy with their start.
+    for _ in 0..TRIES {
+        let (sample, _) = read(&mount.file, &mut window, cell, MOST / LEAST, &server)?;
+        least = least.min(sample.server.unwrap_or_default() / sample.requests as u32);
+    }
+    Ok(missing(cell.mode, &mount.server.said(), mount.server.has_pipe(), least))
+}
+
+/// What a mount does not do that it was made for, by what its server has said, whether it has a
+/// pipe, and its CPU time for a small block.
+fn missing(mode: Mode, said: &str, has_pipe: bool, each: Duration) -> Option<String> {
+    let why = match mode {
+        Mode::Passthrough if !said.contains("FUSE_PASSTHROUGH") => {
+            "the mount came to be without FUSE_PASSTHROUGH: Linux 6.9 has it"
+        }
+        Mode::Passthrough if each > SERVED => {
+            "the kernel does not take this file: the mount's server reads it"
+        }
+        Mode::Uring if !said.contains("FUSE_OVER_IO_URING") => {
+            "the mount came to be without FUSE over io_uring"
+        }
+        Mode::Splice if !has_pipe => "the mount's server has no pipe: it copies",
+        _ => return None,
+    };
+    Some(why.into())
+}
+
+/// Reads `blocks` blocks of a mount, and compares them.
+pub(super) fn measure(
+    place: &Place<'_>,
+    mount: &Mount,
+    window: &mut Window,
+    cell: Cell,
+    blocks: usize,
+) -> Result<Sample> {
+    let server = || mount.server.cpu().map(Some);
+    let (mut sample, arrived) = read(&mount.file, window, cell, blocks, &server)?;
+    if cell.source == Source::File {
+        sample.peer = None;
+    }
+    place.pattern.check(0, arrived, &cell.to_string())?;
+    Ok(sample)
+}
+
+/// The same of any file; `server` tells the time that its server has had of the CPUs so far. To
+/// open the file is not part of it.
+pub(super) fn read<'a>(
+    path: &Path,
+    window: &'a mut Window,
+    cell: Cell,
+    blocks: usize,
+    server: &dyn Fn() -> Result<Option<Duration>>,
+) -> Result<(Sample, &'a [u8])> {
+    let total = blocks * cell.size;
+    let failed = || BenchError::io(format!("{cell}: {}", path.display()));
+    let direct = if cell.sink == Sink::MountDirect { libc::O_DIRECT } else { 0 };
+    let file = File::options().read(true).custom_flags(direct).open(path).map_err(failed())?;
+    let drop = PosixFadviseAdvice::POSIX_FADV_DONTNEED;
+    posix_fadvise(&file, 0, 0, drop).map_err(BenchError::system("emptying the page cache"))?;
+    let room = window.clean(total);
+    let clocks = [ClockId::CLOCK_THREAD_CPUTIME_ID, ClockId::CLOCK_PROCESS_CPUTIME_ID];
+    let (served, before) = (server()?, [cpu(clocks[0])?, cpu(clocks[1])?]);
+    let start = Instant::now();
+    for (block, room) in room.chunks_mut(cell.size).enumerate() {
+        file.read_exact_at(room, (block * cell.size) as u64).map_err(failed())?;
+    }
+    let wall = start.elapsed();
+    let (own, process) = (cpu(clocks[0])? - before[0], cpu(clocks[1])? - before[1]);
+    let sample = Sample {
+        bytes: total as u64,
+        requests: blocks as u64,
+        wall,
+        server: server()?.zip(served).map(|(after, before)| after.saturating_sub(before)),
+        client: Some(own),
+        peer: Some(process.saturating_sub(own)),
+        ..Sample::default()
+    };
+    Ok((sample, room))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mount_that_is_not_what_it_was_made_for_gives_no_figures() {
+        let said = "flags: FUSE_ASYNC_READ FUSE_PASSTHROUGH\n";
+        let (none, some) = (Duration::ZERO, Duration::from_micros(3));
+        assert_eq!(missing(Mode::Copy, "", false, some), None);
+        assert_eq!(missing(Mode::Passthrough, said, false, none), None);
+        let why = missing(Mode::Passthrough, said, false, some).unwrap();
+        assert!(why.contains("the mount's server reads it"), "{why}");
+        assert!(missing(Mode::Passthrough, "flags: ", false, none).unwrap().contains("6.9"));
+        assert!(missing(Mode::Uring, said, false, some).unwrap().contains("without FUSE over"));
+        assert_eq!(missing(Mode::Uring, "FUSE_OVER_IO_URING", false, some), None);
+        assert!(missing(Mode::Splice, said, false, some).unwrap().contains("it copies"));
+        assert_eq!(missing(Mode::Splice, said, true, some), None);
+    }
+}
