@@ -37,7 +37,7 @@ impl BufVec<'_> {
     ///
     /// After a [`Fallback`] the pipe is empty again, and the place is behind what is in memory:
     /// [`BufVec::gather`] goes on from there. After an error the pipe may hold anything.
-    pub fn to_pipe(&mut self, head: &[u8], to: Pipe) -> Piped {
+    pub fn put_into(&mut self, head: &[u8], to: Pipe) -> Piped {
         if self.bufs.iter().any(Buf::is_examined) {
             return Ok(Err(Fallback::Examined));
         }
@@ -48,7 +48,7 @@ impl BufVec<'_> {
         points::reach(Point::PipeHead);
         for index in self.index..self.bufs.len() {
             let from = if index == self.index { self.offset } else { 0 };
-            let (moved, stopped) = self.bufs[index].to_pipe(from, to)?;
+            let (moved, stopped) = self.bufs[index].move_to(from, to)?;
             if let Some(fallback) = stopped {
                 self.take_back(head.len(), (index, from + moved), to)?;
                 return Ok(Err(fallback));
@@ -147,7 +147,7 @@ impl Buf<'_> {
     }
 
     /// Moves the bytes behind `from` to the pipe: how many, and what has come between.
-    fn to_pipe(&mut self, from: usize, to: Pipe) -> Result<(usize, Option<Fallback>), Errno> {
+    fn move_to(&mut self, from: usize, to: Pipe) -> Result<(usize, Option<Fallback>), Errno> {
         let wanted = self.size - from;
         if let Some(packets) = &mut self.packets {
             return match packets.take(wanted, Sink::Pipe(to)) {

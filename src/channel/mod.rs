@@ -5,6 +5,7 @@
 //! kernel does not know it (ENOENT).
 
 mod notify;
+pub mod uring;
 
 use std::io::IoSlice;
 
@@ -38,17 +39,30 @@ pub enum Transport {
 #[derive(Clone, Copy, Debug)]
 pub struct Connection {
     device: Fd,
+    /// Replies go into the calling thread's entry of this io_uring queue.
+    queue: Option<u16>,
 }
 
 impl Connection {
     /// The connection behind an open /dev/fuse.
     pub fn new(device: Fd) -> Connection {
-        Connection { device }
+        Connection { device, queue: None }
     }
 
     /// The descriptor.
     pub fn device(self) -> Fd {
         self.device
+    }
+
+    /// The same for requests that come over io_uring: a reply goes into the entry of the calling
+    /// thread, which serves `queue`, and is sent when that is committed.
+    pub fn in_queue(self, queue: u16) -> Connection {
+        Connection { queue: Some(queue), ..self }
+    }
+
+    /// The io_uring queue that replies go to.
+    pub fn queue(self) -> Option<u16> {
+        self.queue
     }
 
     /// A further queue on the same connection (FUSE_DEV_IOC_CLONE, Linux 4.2), for one thread.
@@ -57,7 +71,7 @@ impl Connection {
         // By its descriptor: a sandbox has no /dev.
         let new: OpFd = file::reopen(self.device, libc::O_RDWR)?;
         device::clone(new.get(), self.device)?;
-        Ok(Connection { device: new.keep() })
+        Ok(Connection::new(new.keep()))
     }
 
     /// Answers a request with success and `payload`.
@@ -87,6 +101,10 @@ impl Connection {
         error: Option<Errno>,
         payload: &[IoSlice<'_>],
     ) -> Result<(), Errno> {
+        if self.queue.is_some() {
+            uring::answer(unique, error, payload);
+            return Ok(());
+        }
         let length = payload.iter().map(|part| part.len()).sum();
         let header = encode::out_header(unique, error, length);
         self.write(header.as_bytes(), payload)

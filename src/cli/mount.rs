@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::channel::Transport;
+use crate::channel::{Transport, uring};
 use crate::exit::EXIT_STATUS;
 use crate::mount::options::{self, Options, Unknown};
 use crate::mount::{MountError, Mountpoint, check, mountinfo, without_last};
@@ -232,6 +232,16 @@ impl MountArgs {
         }
     }
 
+    /// io_uring: here, and with these options.
+    fn check_transport(&self) -> Result<(), MountError> {
+        match (self.transport, self.no_supervise, self.single_threaded) {
+            (Transport::Uring, true, false) => Ok(uring::available()?),
+            (Transport::Uring, false, _) => Err(MountError::SupervisedRing),
+            (Transport::Uring, true, true) => Err(MountError::SingleRing),
+            _ => Ok(()),
+        }
+    }
+
     /// Checks everything that can be checked before mounting.
     ///
     /// # Errors
@@ -240,6 +250,7 @@ impl MountArgs {
         let unknown = if self.sloppy { Unknown::Ignore } else { Unknown::Refuse };
         let mut options = Options::parse(&self.options, unknown)?;
         options.clone_fd |= self.clone_fd;
+        self.check_transport()?;
         let mut fs_type = FsType::default();
         for kind in &self.kind {
             match kind {
@@ -392,6 +403,21 @@ mod tests {
         assert!(matches!(args(&["/tmp"]).check(), Err(MountError::NoSource)));
         let config = args(&["-osource=/", "/tmp"]).check().unwrap();
         assert_eq!(config.source, Some("/".into()));
+    }
+
+    #[test]
+    fn rings_need_one_process_and_several_threads() {
+        let error = |line: &[&str]| {
+            let given = [line, &["--transport", "uring", "/", "/tmp"]].concat();
+            args(&given).check().map(drop)
+        };
+        assert!(matches!(error(&[]), Err(MountError::SupervisedRing)));
+        assert!(matches!(error(&["-s"]), Err(MountError::SupervisedRing)));
+        assert!(matches!(error(&["-s", "--no-supervise"]), Err(MountError::SingleRing)));
+        // What there is here decides about the rest.
+        let expected = uring::available().map_err(|error| error.to_string());
+        let seen = error(&["--no-supervise"]).map_err(|error| error.to_string());
+        assert_eq!(seen, expected);
     }
 
     #[test]

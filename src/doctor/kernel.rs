@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::Check;
+use crate::channel::uring::{self, Unavailable};
 use crate::recovery::kernel_bugs::{Version, known_bugs};
 use crate::sys::confine::is_there;
 use crate::sys::creds::Powers;
@@ -24,6 +25,7 @@ pub(super) fn checks() -> Vec<Check> {
         seccomp(Path::new("/proc/sys/kernel/seccomp/actions_avail")),
         pages(Path::new("/proc/sys/fs/fuse/max_pages_limit")),
         timeouts(Path::new("/proc/sys/fs/fuse")),
+        uring(uring::available()),
     ]);
     checks
 }
@@ -118,6 +120,17 @@ fn timeouts(directory: &Path) -> Check {
             format!("sysctl fs.fuse.{name}=0"),
         ),
     }
+}
+
+fn uring(available: Result<(), Unavailable>) -> Check {
+    // A mount works as well without it, so nothing of this is a warning.
+    let detail = match available {
+        Ok(()) => "FUSE over io_uring, for '--no-supervise --transport uring'".to_string(),
+        Err(Unavailable::Off) => "FUSE over io_uring is there, and off".to_string(),
+        Err(Unavailable::NotBuilt) => "no FUSE over io_uring, which Linux 6.14 has".to_string(),
+        Err(Unavailable::NoRing(errno)) => format!("no rings: {}", errno.desc()),
+    };
+    Check::ok("io_uring", detail)
 }
 
 #[cfg(test)]

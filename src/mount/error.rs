@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::options::OptionError;
 use crate::Errno;
+use crate::channel::uring::Unavailable;
 use crate::exit::Exit;
 
 /// Why a mount or an unmount did not happen. Nothing is left mounted when one is returned.
@@ -29,6 +30,20 @@ pub enum MountError {
     /// A sandbox has no sockets to connect to.
     #[error("--sandbox: not with '-t merge', whose workers connect to servers: leave it out")]
     NoSandbox,
+    /// io_uring under supervision.
+    #[error(
+        "--transport uring: a request in a ring is lost with its worker: add --no-supervise, or \
+         use '--transport auto'"
+    )]
+    SupervisedRing,
+
+    /// io_uring with one thread.
+    #[error("--transport uring: each CPU has a ring and a thread: leave out -s")]
+    SingleRing,
+
+    /// io_uring cannot be had here.
+    #[error(transparent)]
+    NoRing(#[from] Unavailable),
 
     /// The directory to serve cannot be used.
     #[error("source {}: {}: {cure}", path.display(), errno.desc())]
@@ -169,6 +184,8 @@ impl MountError {
             MountError::Option(_)
             | MountError::NoSource
             | MountError::NoSandbox
+            | MountError::SupervisedRing
+            | MountError::SingleRing
             | MountError::Handover { .. }
             | MountError::Preopened { .. } => Exit::Usage,
             MountError::Fusermount { permission: true, .. } => Exit::Usage,

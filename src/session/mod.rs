@@ -11,6 +11,7 @@
 //! * `reply`: answers, and taking back what never reached the kernel
 //! * `takeover`: finishing what a dead worker had begun
 //! * `threads`, `watcher`: who reads the device next
+//! * `uring`: the same over io_uring
 //! * `waiting`, `parked`: SETLKW and INTERRUPT
 
 mod choice;
@@ -22,6 +23,7 @@ mod reply;
 mod splicing;
 mod takeover;
 mod threads;
+mod uring;
 mod waiting;
 mod watcher;
 
@@ -36,6 +38,7 @@ pub use threads::about_to_block;
 
 use crate::Errno;
 use crate::buffer::Pipe;
+use crate::channel::uring::Unavailable;
 use crate::channel::{Connection, Transport};
 use crate::fs::Filesystem;
 use crate::recovery::arena::{Arena, ArenaError, Origin};
@@ -48,6 +51,7 @@ use crate::sys::{Fd, device, process};
 use crate::wire::{DecodeError, decode};
 use patience::Patience;
 use splicing::Splicing;
+use uring::Rings;
 
 /// How to serve.
 #[derive(Clone, Debug)]
@@ -122,6 +126,9 @@ pub enum SessionError {
         /// Its error.
         errno: Errno,
     },
+    /// io_uring was asked for and cannot be had.
+    #[error(transparent)]
+    NoUring(#[from] Unavailable),
     /// An arena without what INIT agreed on.
     #[error("the arena is of a mount that was never started: mount anew")]
     NotStarted,
@@ -157,6 +164,8 @@ struct Shared<F> {
     board: Board,
     /// Requests of a dead worker that serving threads have to finish first.
     deferred: AtomicUsize,
+    /// With requests over io_uring.
+    rings: Option<uring::Rings>,
 }
 
 type Prepared = (Slots, waiting::Waiting);
@@ -168,7 +177,8 @@ fn prepare(
     config: &SessionConfig,
     negotiated: &Negotiated,
 ) -> Result<Prepared, SessionError> {
-    let threads = if config.single_threaded { 1 } else { config.max_threads.max(1) };
+    let one = config.single_threaded || config.transport == Transport::Uring;
+    let threads = if one { 1 } else { config.max_threads.max(1) };
     let slots = Slots::new(arena, threads, negotiated.max_data())?;
     slots.reserve_memory(0);
     Ok((slots, waiting::Waiting::new(arena)?))
@@ -232,6 +242,7 @@ impl<F: Filesystem> Session<F> {
             .map_err(|errno| SessionError::Device { what: "signal handler for", errno })?;
         fs.started(connection);
         points::install(arena)?;
+        let rings = (config.transport == Transport::Uring).then(|| Rings::new(config.max_threads));
         let shared = Shared {
             fs,
             connection,
@@ -244,8 +255,13 @@ impl<F: Filesystem> Session<F> {
             fds: arena.fds(),
             board: arena.board(),
             deferred: AtomicUsize::new(0),
+            rings,
         };
-        Ok(Session { shared: Arc::new(shared) })
+        let shared = Arc::new(shared);
+        if let Some(rings) = &shared.rings {
+            uring::start(&shared, rings)?;
+        }
+        Ok(Session { shared })
     }
 
     /// The file system.
@@ -276,7 +292,9 @@ impl<F: Filesystem> Session<F> {
     /// Serves until the mount is gone.
     pub fn serve(&self) -> Result<(), SessionError> {
         fault::install();
-        let result = if self.shared.config.single_threaded {
+        let result = if let Some(rings) = &self.shared.rings {
+            uring::serve(&self.shared, rings)
+        } else if self.shared.config.single_threaded {
             self.serve_alone()
         } else {
             threads::serve(&self.shared)
@@ -305,11 +323,15 @@ impl<F: Filesystem> Shared<F> {
     /// of the device.
     fn server(&self, index: usize, connection: Connection) -> Option<Server> {
         let slot = self.slots.take(index)?;
-        let patience = Patience::new(if self.cpus > 1 { self.config.spin } else { Duration::ZERO });
+        let patience = self.patience();
         let room = self.negotiated.max_data();
         let place = (slot.journal(), index);
         let splicing = Splicing::new(self.config.transport, place, self.fds, self.board, room);
         Some(Server { connection, slot, length: 0, incoming: None, patience, splicing })
+    }
+
+    fn patience(&self) -> Patience {
+        Patience::new(if self.cpus > 1 { self.config.spin } else { Duration::ZERO })
     }
 
     /// The device that slot `index` reads: the mount's own for the first, so that one is enough,

@@ -9,7 +9,8 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use super::{SessionConfig, SessionError};
 use crate::Errno;
-use crate::channel::Connection;
+use crate::channel::uring::{LEAST_PAYLOAD, Unavailable};
+use crate::channel::{Connection, Transport};
 use crate::fs::Filesystem;
 use crate::recovery::arena::{Arena, ArenaError};
 use crate::recovery::table::Table;
@@ -187,6 +188,10 @@ pub(super) fn answer_init<F: Filesystem, T>(
         let _ = connection.reply_error(unique, Errno::EPROTO);
         return Err(SessionError::Protocol { major: init.major, minor: init.minor });
     }
+    if config.transport == Transport::Uring && !init.flags.contains(InitFlags::FUSE_OVER_IO_URING) {
+        let _ = connection.reply_error(unique, Errno::EPROTO);
+        return Err(Unavailable::NotBuilt.into());
+    }
     let negotiation = choose(fs, config, &init, max_pages_limit());
     let (reply, negotiated) = agree(&negotiation);
     let prepared = match prepare(&negotiated) {
@@ -242,6 +247,9 @@ fn choose<F: Filesystem>(
         time_gran: config.time_gran,
         max_stack_depth: 0,
     };
+    if config.transport == Transport::Uring {
+        negotiation.wanted |= InitFlags::FUSE_OVER_IO_URING;
+    }
     fs.init(&mut negotiation);
     if let Some(bytes) = config.max_write {
         negotiation.max_write = bytes.clamp(4096, max_pages.saturating_mul(page()).max(4096));
@@ -259,7 +267,10 @@ fn agree(negotiation: &Negotiation) -> (InitReply, Negotiated) {
     }
     let with_pages = flags.contains(InitFlags::FUSE_MAX_PAGES);
     let max_write = if with_pages { negotiation.max_write } else { 32 * page() };
-    let max_pages = max_write.div_ceil(page()).min(u32::from(u16::MAX)) as u16;
+    // An entry has as many pages for everything, extended attributes included.
+    let over_rings = flags.contains(InitFlags::FUSE_OVER_IO_URING);
+    let least = if over_rings { LEAST_PAYLOAD as u32 } else { 0 };
+    let max_pages = max_write.max(least).div_ceil(page()).min(u32::from(u16::MAX)) as u16;
     let minor = negotiation.minor.min(abi::FUSE_KERNEL_MINOR_VERSION);
     let reply = InitReply {
         minor,

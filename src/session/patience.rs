@@ -36,18 +36,30 @@ impl Patience {
 
     /// Before the device is read: returns when there is a request, or when it is time to sleep.
     pub(super) fn wait(&mut self, device: Fd) {
-        if self.spin.is_zero() {
-            return;
-        }
-        let start = Instant::now();
-        self.learn(start);
-        if self.sureness == 0 {
-            self.asleep_since = Some(start);
-            return;
-        }
-        loop {
+        if self.pays() {
             // An error is for the read to report.
-            if device::readable(device, 0).unwrap_or(true) {
+            self.look(|| device::readable(device, 0).unwrap_or(true));
+        }
+    }
+
+    /// Whether to look for a request; it is time to sleep otherwise.
+    pub(super) fn pays(&mut self) -> bool {
+        if self.spin.is_zero() {
+            return false;
+        }
+        let now = Instant::now();
+        self.learn(now);
+        if self.sureness == 0 {
+            self.asleep_since = Some(now);
+        }
+        self.sureness > 0
+    }
+
+    /// Looks by `is_there`, as long as that may pay.
+    pub(super) fn look(&mut self, mut is_there: impl FnMut() -> bool) {
+        let start = Instant::now();
+        loop {
+            if is_there() {
                 self.sureness = SURE;
                 return;
             }

@@ -61,7 +61,9 @@ impl Responder {
                 | Operation::Syncfs(_)
                 | Operation::Statx(_)
         );
-        Responder { connection, unique, journal: (!reads).then_some(journal) }
+        // Over io_uring there is no successor.
+        let stored = !reads && connection.queue().is_none();
+        Responder { connection, unique, journal: stored.then_some(journal) }
     }
 
     /// The request has left its slot, and is answered from somewhere else.

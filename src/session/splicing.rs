@@ -152,7 +152,7 @@ impl Splicing {
     ) -> Result<Option<Fallback>> {
         let length = data.size();
         let header = encode::out_header(to.unique, None, length);
-        if let Err(fallback) = data.to_pipe(header.as_bytes(), pipe)? {
+        if let Err(fallback) = data.put_into(header.as_bytes(), pipe)? {
             return Ok(Some(fallback));
         }
         let whole = header.as_bytes().len() + length;

@@ -18,6 +18,7 @@ use nix::unistd::Pid;
 use super::Shared;
 use super::parked::{MAX_WAITING, Parked, Parking};
 use super::reply::Responder;
+use super::uring;
 use crate::Errno;
 use crate::channel::Connection;
 use crate::fs::{Context, Filesystem};
@@ -180,6 +181,11 @@ pub(super) fn setlkw<F: Filesystem>(
         shared.waiting.leave(unique);
         return responder.empty(tried);
     }
+    if let Some(queue) = responder.connection.queue() {
+        let tried = uring::while_waiting(shared, queue, || wait(shared, &cx, node, &op));
+        shared.waiting.leave(unique);
+        return responder.empty(tried);
+    }
     match shared.waiting.park(&Parked::new(responder.connection, &cx, node, &op)) {
         Some(parked) => {
             // From here on nobody finishes it from the slot.
@@ -199,7 +205,9 @@ pub(super) fn start<F: Filesystem>(shared: &Arc<Shared<F>>, id: u64) {
     let for_thread = shared.clone();
     let wait = move || {
         // It may have been answered by a worker that died behind it.
-        let result = parked.result().unwrap_or_else(|| wait(&for_thread, &parked));
+        let result = parked
+            .result()
+            .unwrap_or_else(|| wait(&for_thread, &parked.cx(), parked.node(), &parked.op()));
         for_thread.waiting.answer(id, parked, result);
     };
     let spawned = std::thread::Builder::new().name("lock".into()).stack_size(64 << 10).spawn(wait);
@@ -208,13 +216,18 @@ pub(super) fn start<F: Filesystem>(shared: &Arc<Shared<F>>, id: u64) {
     }
 }
 
-fn wait<F: Filesystem>(shared: &Shared<F>, parked: &Parked) -> Result<(), Errno> {
-    let (unique, cx) = (parked.unique().base(), parked.cx());
+fn wait<F: Filesystem>(
+    shared: &Shared<F>,
+    cx: &Context,
+    node: NodeId,
+    op: &ops::Setlk,
+) -> Result<(), Errno> {
+    let unique = cx.unique.base();
     if !shared.waiting.begin(unique) {
         return Err(Errno::EINTR);
     }
     loop {
-        match shared.fs.setlkw(&cx, parked.node(), &parked.op()) {
+        match shared.fs.setlkw(cx, node, op) {
             Err(Errno::EINTR) if !shared.waiting.is_interrupted(unique) => {}
             result => return result,
         }

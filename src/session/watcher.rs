@@ -104,7 +104,7 @@ impl Watch {
 }
 
 /// Whether a thread of this process is asleep, in the kernel's words S or D.
-fn sleeps(thread: i32) -> bool {
+pub(super) fn sleeps(thread: i32) -> bool {
     let stat = std::fs::read_to_string(file::proc_self(&format!("task/{thread}/stat")));
     // The name before the state may hold anything but ends with the last parenthesis.
     let state = stat.ok().and_then(|text| Some(text.rsplit_once(") ")?.1.chars().next()));

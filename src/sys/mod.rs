@@ -24,6 +24,7 @@ pub mod path;
 pub mod pipe;
 pub mod process;
 pub mod stream;
+pub mod uring;
 pub mod xattr;
 
 pub use fd::{Fd, OpFd};

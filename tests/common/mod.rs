@@ -13,6 +13,7 @@
 
 pub(crate) mod place;
 pub(crate) mod sys;
+pub(crate) mod uring;
 
 use std::fmt::Debug;
 use std::io::Write;
@@ -48,6 +49,9 @@ pub(crate) const ALWAYS: Mode = &["-o", "nopassthrough,cache=always"];
 pub(crate) const SINGLE: Mode = &["-s"];
 /// Every way of data and threads.
 pub(crate) const ALL: &[Mode] = &[DEFAULT, SERVED, SPLICED, WRITEBACK, NEVER, ALWAYS, SINGLE];
+
+/// What all mounts of a test program have in their arguments.
+pub(crate) const TRANSPORT: Mode = &[];
 
 /// Ends a test that cannot be run here, and says why.
 #[macro_export]
@@ -143,6 +147,8 @@ impl Mount {
     pub(crate) fn of(place: Place, source: &str, mode: &[&str], files: Option<u32>) -> Mount {
         let mut arguments = vec!["mount", "-f", "-v", "-o", "allow_other,suid,dev"];
         arguments.extend(mode);
+        arguments.extend(crate::common::TRANSPORT);
+        let _offered = arguments.contains(&"uring").then(uring::Offered::new);
         let mut command = match files {
             None => Command::new(env!("CARGO_BIN_EXE_fusex")),
             Some(files) => {

@@ -53,6 +53,9 @@ macro_rules! workloads {
             $(#[test]
             fn $mode() {
                 crate::need_mounts!();
+                if let Some(reason) = crate::common::uring::why_not(crate::mode::$mode) {
+                    crate::skip!(reason);
+                }
                 if let Some(reason) = crate::$run(&WORKLOAD, crate::mode::$mode) {
                     crate::skip!(reason);
                 }
@@ -72,27 +75,33 @@ mod mode {
     pub(crate) const writeback: Mode = common::WRITEBACK;
     pub(crate) const spliced: Mode = common::SPLICED;
     pub(crate) const mem: Mode = &["-t", "mem"];
+    pub(crate) const uring: Mode = common::uring::URING;
+    pub(crate) const uring_mem: Mode = &["--no-supervise", "--transport", "uring", "-t", "mem"];
 }
 
 workloads! {
-    compared git "git.sh" ["git"] "": passthrough, single, served, spliced, writeback, mem;
-    compared tar "tar.sh" ["tar", "setfattr", "setfacl"] "": passthrough, single, served, spliced, writeback;
+    compared git "git.sh" ["git"] "":
+        passthrough, single, served, spliced, writeback, mem, uring;
+    compared tar "tar.sh" ["tar", "setfattr", "setfacl"] "":
+        passthrough, single, served, spliced, writeback, uring;
     compared rsync "rsync.sh" ["rsync", "setfattr", "setfacl"] "":
-        passthrough, single, served, spliced, writeback;
-    compared sqlite "sqlite.sh" ["sqlite3"] "": passthrough, single, served, spliced, writeback, mem;
+        passthrough, single, served, spliced, writeback, uring;
+    compared sqlite "sqlite.sh" ["sqlite3"] "":
+        passthrough, single, served, spliced, writeback, mem, uring, uring_mem;
     compared build "build.sh" ["make", "cc", "cargo"] "":
-        passthrough, single, served, spliced, writeback, mem;
+        passthrough, single, served, spliced, writeback, mem, uring;
     jobs fio "fio.sh" ["fio"] "seq-4k seq-1m rand-4k rand-mixed direct-seq direct-rand aio-direct \
-        uring-direct mmap overwrite fsync": passthrough, single, served, spliced, writeback, mem;
+        uring-direct mmap overwrite fsync":
+        passthrough, single, served, spliced, writeback, mem, uring, uring_mem;
     jobs stress_names "stress.sh" ["stress-ng"] "dentry dir dirdeep dirmany filename getdent link \
-        mknod open rename symlink touch": passthrough, single, mem;
+        mknod open rename symlink touch": passthrough, single, mem, uring;
     jobs stress_attributes "stress.sh" ["stress-ng"] "access chdir chmod chown file-ioctl fstat \
-        handle inode-flags inotify utime xattr": passthrough;
+        handle inode-flags inotify utime xattr": passthrough, uring;
     jobs stress_locks "stress.sh" ["stress-ng"] "fcntl flock lease locka lockf lockofd":
-        passthrough, single;
+        passthrough, single, uring;
     jobs stress_data "stress.sh" ["stress-ng"] "aio aiol copy-file fallocate fiemap fpunch hdd \
         iomix mmap msync readahead revio seek sendfile splice sync-file":
-        passthrough, served, spliced, writeback, mem;
+        passthrough, served, spliced, writeback, mem, uring, uring_mem;
 }
 
 /// Runs a script on a mount and on the lower directory: the output must be the same.

@@ -94,7 +94,7 @@ fn segments_of_each_kind_lie_in_the_pipe_in_order() {
         Buf::section(Box::new(packets), second),
         Buf::shared(b"end"),
     ]);
-    assert_eq!(vec.to_pipe(HEAD, pipe), Ok(Ok(())));
+    assert_eq!(vec.put_into(HEAD, pipe), Ok(Ok(())));
     let expected = [HEAD, b"begin", &data[99..100_100], &data[200_000..250_000], b"end"].concat();
     assert!(read_out(pipe) == expected);
     pipe.close();
@@ -102,7 +102,7 @@ fn segments_of_each_kind_lie_in_the_pipe_in_order() {
 
 /// Puts the vector into the pipe, which does not go well, and then into memory.
 fn falls_back(mut vec: BufVec<'_>, pipe: Pipe, why: Fallback, expected: &[u8]) {
-    assert_eq!(vec.to_pipe(HEAD, pipe), Ok(Err(why)));
+    assert_eq!(vec.put_into(HEAD, pipe), Ok(Err(why)));
     assert_eq!(pipe.content(), Ok(0), "the pipe is empty again");
     let length = vec.gather().unwrap();
     assert!(flat(&vec, length) == expected, "{length} bytes");
@@ -151,7 +151,7 @@ fn sixteen_buffers_are_full_of_small_fragments_and_no_byte_is_lost() {
         let expected = &data[..35_050];
         if size == 4096 {
             let mut vec = vec;
-            assert_eq!(vec.to_pipe(HEAD, pipe), Ok(Ok(())));
+            assert_eq!(vec.put_into(HEAD, pipe), Ok(Ok(())));
             assert!(read_out(pipe)[HEAD.len()..] == *expected);
             pipe.close();
         } else {
@@ -186,7 +186,7 @@ fn what_was_refused_is_an_error_either_way() {
         let mut room = vec![0; 100];
         let packets = Fragments { fails: true, ..fragments(b"", 1) };
         let mut vec = BufVec::new(vec![Buf::section(Box::new(packets), &mut room)]);
-        assert_eq!(vec.to_pipe(HEAD, pipe), Err(Errno::EACCES));
+        assert_eq!(vec.put_into(HEAD, pipe), Err(Errno::EACCES));
         let mut room = vec![0; 100];
         let packets = Fragments { fails: true, ..fragments(b"", 1) };
         let mut vec = BufVec::new(vec![Buf::section(Box::new(packets), &mut room)]);

@@ -53,7 +53,6 @@ fn data_of_a_write_stays_in_the_pipe_and_nothing_else_does() {
     let (mut slot, pipe, stays) = received(&slots, &bytes);
     assert!(stays && pipe.content() == Ok(DATA));
     comes_back(&mut slot, pipe, &bytes, None);
-    drop(slot);
     for (opcode, length) in [
         (Opcode::FUSE_WRITE, WRITE_HEAD),
         (Opcode::FUSE_LOOKUP, 50),
