@@ -81,7 +81,7 @@ fn collect(vector: BufVec<'_>, pipe: Option<Pipe>) -> Result<Vec<u8>, Errno> {
                     (part.len(), Ok(part.len()))
                 );
             }
-            (None, Memory::None | Memory::Owned(_)) => panic!("no room"),
+            (None, mem) => panic!("{mem:?}"),
         }
         all.extend(part);
     }
