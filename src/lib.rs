@@ -23,7 +23,7 @@
 //! | [`channel`] | `/dev/fuse`: open, clone, read, reply, notify |
 //! | [`mount`] | mount(2), fusermount3, the `-o` grammar, mountinfo |
 //! | [`session`] | INIT, dispatch, serving threads, interrupts |
-//! | [`fs`] | the [`fs::Filesystem`] trait; passthrough, mem |
+//! | [`fs`] | the [`fs::Filesystem`] trait; passthrough, mem, merge |
 //! | [`recovery`] | request slots (the arena and the journal join them) |
 //! | [`bpf`] | BPF programs: loading, attaching, what they count |
 //! | [`cli`], [`commands`] | the command line and what each subcommand does |

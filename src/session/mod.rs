@@ -47,6 +47,7 @@ use crate::recovery::fds::{Fds, Kind};
 use crate::recovery::points::{self, Point};
 use crate::recovery::slot::{Slot, Slots};
 use crate::recovery::{fault, journal};
+use crate::sys::fd::make_room;
 use crate::sys::{Fd, device, process};
 use crate::wire::{DecodeError, decode};
 use patience::Patience;
@@ -170,15 +171,20 @@ struct Shared<F> {
 
 type Prepared = (Slots, waiting::Waiting);
 
+/// Descriptors that the table has room for from the start: half a mebibyte.
+const ROOM: usize = 1 << 16;
+
 /// What threads serve with, before any of them runs: a mount whose server lacks the memory must
 /// not come to be.
 fn prepare(
     arena: &Arena,
+    device: Fd,
     config: &SessionConfig,
     negotiated: &Negotiated,
 ) -> Result<Prepared, SessionError> {
     let one = config.single_threaded || config.transport == Transport::Uring;
     let threads = if one { 1 } else { config.max_threads.max(1) };
+    make_room(device, arena.fds().limit().min(ROOM));
     let slots = Slots::new(arena, threads, negotiated.max_data())?;
     slots.reserve_memory(0);
     Ok((slots, waiting::Waiting::new(arena)?))
@@ -203,7 +209,7 @@ impl<F: Filesystem> Session<F> {
         let connection = Connection::new(device);
         let prepare = |negotiated: &Negotiated| {
             negotiated.store(arena)?;
-            prepare(arena, &config, negotiated)
+            prepare(arena, device, &config, negotiated)
         };
         let (negotiated, prepared) = negotiate::answer_init(connection, &fs, &config, prepare)?;
         Session::over(arena, connection, fs, config, negotiated, prepared)
@@ -220,7 +226,7 @@ impl<F: Filesystem> Session<F> {
     ) -> Result<Self, SessionError> {
         let connection = Connection::new(device);
         let negotiated = Negotiated::load(arena)?.ok_or(SessionError::NotStarted)?;
-        let prepared = prepare(arena, &config, &negotiated)?;
+        let prepared = prepare(arena, device, &config, &negotiated)?;
         if arena.origin() == Origin::Stored {
             let (slots, waiting) = &prepared;
             slots.move_to(device);
