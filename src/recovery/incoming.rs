@@ -6,7 +6,7 @@
 //! been read yet, and [`Incoming`] says where the rest is. A takeover brings all of it into the
 //! slot, as if it had been read there at once ([`Slot::restore`]).
 
-use super::journal::Incoming;
+use super::journal::{Incoming, Phase};
 use super::points::{self, Point};
 use super::slot::Slot;
 use crate::Errno;
@@ -24,8 +24,9 @@ impl Slot {
         self.clear();
         self.journal().reset();
         self.journal().set_incoming(Incoming::Pipe);
-        // As much as fits: the kernel refuses to give part of a request.
-        let length = pipe::splice(device, None, pipe.write, None, pipe.size)?;
+        // No more than the slot holds: the kernel puts as many FORGETs together as fit.
+        let most = pipe.size.min(self.bytes_mut().len());
+        let length = pipe::splice(device, None, pipe.write, None, most)?;
         let stays = self.take_head(pipe, length)?;
         points::reach_with(Point::Read, || self.asked());
         self.journal().begin();
@@ -60,6 +61,11 @@ impl Slot {
         if journal.incoming() == Incoming::Slot {
             return Ok(());
         }
+        if self.left().is_some() && journal.phase() != Phase::Begun {
+            // It has its reply: nobody asks for the data any more.
+            journal.set_incoming(Incoming::Slot);
+            return Ok(());
+        }
         let Some(pipe) = pipe else {
             let lost = self.left().is_some();
             return if lost { Err(Errno::EIO) } else { Ok(()) };
@@ -76,6 +82,14 @@ impl Slot {
     fn restore_data(&mut self, pipe: Pipe) -> Result<(), Errno> {
         let (journal, length) = (self.journal(), self.left().unwrap_or(0));
         let in_pipe = pipe.content()?;
+        if self.asked().0 != Opcode::FUSE_WRITE as u32 {
+            // What has left the pipe is at its place.
+            let first = length.checked_sub(in_pipe).ok_or(Errno::EIO)?;
+            let rest = self.bytes_mut().get_mut(first..length).ok_or(Errno::EIO)?;
+            pipe.read_exact(rest)?;
+            journal.set_incoming(Incoming::Slot);
+            return Ok(());
+        }
         let whole = length.saturating_sub(WRITE_HEAD);
         if journal.incoming() == Incoming::File && journal.written().is_none() {
             journal.set_written(whole.saturating_sub(in_pipe) as u64);

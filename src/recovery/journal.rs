@@ -74,7 +74,8 @@ pub enum Phase {
 pub enum Incoming {
     /// In the slot, behind its header: nothing comes through the pipe.
     Slot = 0,
-    /// In the pipe; what has left it is in the slot's room for a reply, from the start of it.
+    /// In the pipe. What has left it is, of a WRITE's data, in the slot's room for a reply, from the
+    /// start of it; of anything else, at its place in the slot.
     Pipe = 1,
     /// In the pipe; what has left it is in the file that it was written to.
     File = 2,

@@ -149,6 +149,11 @@ impl Slot {
         self.journal
     }
 
+    /// Bytes of data that a request or a reply may have.
+    pub fn room(&self) -> usize {
+        self.reply.bytes().len()
+    }
+
     /// Before the first read: see [`SharedBuffer::fault_in`].
     pub fn fault_in(&mut self) {
         match (points::is_off(Protection::Prefault), self.index) {

@@ -330,7 +330,7 @@ impl<F: Filesystem> Shared<F> {
     fn server(&self, index: usize, connection: Connection) -> Option<Server> {
         let slot = self.slots.take(index)?;
         let patience = self.patience();
-        let room = self.negotiated.max_data();
+        let room = slot.room();
         let place = (slot.journal(), index);
         let splicing = Splicing::new(self.config.transport, place, self.fds, self.board, room);
         Some(Server { connection, slot, length: 0, incoming: None, patience, splicing })

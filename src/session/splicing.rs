@@ -1,8 +1,12 @@
 //! Data of a READ or WRITE: by memory, or by the slot's pipe.
 //!
 //! The pipe is in the shared fd table and noted in the slot's journal, so that it outlives the
-//! worker. What a dead worker has left in it is of a READ that is carried out again: such a pipe is
-//! closed at takeover, and so is one that an error has left with something in it.
+//! worker. What a dead worker has left in it is part of a reply, whose READ is carried out again, or
+//! data of a WRITE, which come into the slot (see `recovery::incoming`). A pipe that still holds
+//! something behind that, or behind an error, is closed, and the slot gets another.
+//!
+//! While a thread waits for a request by splice(2) the kernel holds the pipe's lock: nobody but the
+//! slot's own thread, and a takeover behind its death, may ask the pipe anything.
 
 use zerocopy::IntoBytes;
 
@@ -250,6 +254,11 @@ impl SlotPipe {
 /// Closes the pipe of a slot.
 fn close(journal: Journal, fds: Fds, index: u32) {
     if let Some((read, write)) = journal.pipe() {
+        // Whoever dies behind the next store leaves two that nobody holds: a takeover closes those
+        // that are only begun.
+        for fd in [read, write].into_iter().filter(|fd| fds.belongs(*fd, Kind::Pipe, index)) {
+            let _ = fds.begin(fd, Kind::Pipe, index);
+        }
         journal.set_pipe(None);
         fds.close_if(read, Kind::Pipe, index);
         fds.close_if(write, Kind::Pipe, index);

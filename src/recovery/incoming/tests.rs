@@ -92,6 +92,51 @@ fn a_death_before_the_header_was_read() {
 }
 
 #[test]
+fn a_death_while_another_request_was_read() {
+    for (length, read) in [(WRITE_HEAD + DATA, DATA), (WRITE_HEAD + DATA, 0), (50, 0)] {
+        let (_arena, slots) = slots();
+        let (mut slot, pipe) = (slots.take(0).unwrap(), Pipe::create(1 << 16).unwrap());
+        let bytes = request(Opcode::FUSE_SETXATTR, length);
+        let there = bytes.len().min(WRITE_HEAD) + read;
+        slot.clear();
+        slot.journal().reset();
+        slot.journal().set_incoming(Incoming::Pipe);
+        slot.bytes_mut()[..there].copy_from_slice(&bytes[..there]);
+        slot.halves_mut().1.fill(0xff);
+        nix::unistd::write(pipe.write, &bytes[there..]).unwrap();
+        slot.restore(Some(pipe)).unwrap();
+        assert!(slot.parts(length).0 == bytes, "{length} {read}");
+        assert_eq!((slot.left(), pipe.content()), (Some(length), Ok(0)));
+        pipe.close();
+    }
+}
+
+#[test]
+fn what_is_answered_needs_no_data() {
+    let (_arena, slots) = slots();
+    let bytes = request(Opcode::FUSE_WRITE, WRITE_HEAD + DATA);
+    let (mut slot, pipe, _) = received(&slots, &bytes);
+    slot.journal().begin();
+    assert!(slot.journal().done(&[b"reply"]));
+    assert_eq!(slot.restore(None), Ok(()));
+    assert_eq!((slot.left(), slot.journal().incoming()), (Some(bytes.len()), Incoming::Slot));
+    pipe.close();
+}
+
+#[test]
+fn no_more_is_read_than_the_slot_holds() {
+    let (_arena, slots) = slots();
+    let (device, pipe) = (Pipe::create(1 << 20).unwrap(), Pipe::create(1 << 20).unwrap());
+    let bytes = request(Opcode::FUSE_BATCH_FORGET, 100_000);
+    assert_eq!(nix::unistd::write(device.write, &bytes), Ok(bytes.len()));
+    let mut slot = slots.take(0).unwrap();
+    let (length, _) = slot.receive_by(device.read, pipe).unwrap();
+    assert!(length <= slot.bytes_mut().len(), "{length}");
+    device.close();
+    pipe.close();
+}
+
+#[test]
 fn a_death_while_data_was_copied_into_the_slot() {
     for copied in [0, 1, 4096, DATA] {
         let (_arena, slots) = slots();
