@@ -1,9 +1,9 @@
 //! A mount for a measurement: `fusex mount` as a child process, waited for, and taken away again
 //! whatever happens.
 //!
-//! Dropping a [`Server`] unmounts and reaps. A signal kills the server first: that ends the
+//! Dropping a `Server` unmounts and reaps. A signal kills the server first: that ends the
 //! connection, which frees a reader that is stuck in a request, and the reader then fails and
-//! drops the [`Server`] on its way out.
+//! drops the `Server` on its way out.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
