@@ -138,10 +138,6 @@ fn check_row(row: &Value) {
         ["null", "file"].iter().any(|it| row["sink"] == *it)
     );
     assert!(!row["server_cpu_s_per_gib"].is_null(), "{row}");
-    if mode == "passthrough" {
-        let ratio = row["ratio_to_copy"]["server_cpu"].as_f64();
-        assert!(ratio < Some(0.5), "the kernel reads, not the server: {row}");
-    }
     if mode == "copy" {
         assert_eq!(row["ratio_to_copy"]["gib_per_s"], 1.0, "{row}");
         assert_eq!(row["ratio_to_copy"]["server_cpu"], 1.0, "{row}");

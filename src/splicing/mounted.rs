@@ -20,10 +20,6 @@ use super::report::Sample;
 use super::server::Server;
 use super::{BenchError, Cell, LEAST, MOST, Mode, Result, Sink, Source};
 
-/// No server reads a block from anywhere in less time of its CPU.
-const SERVED: Duration = Duration::from_micros(1);
-const TRIES: usize = 3;
-
 /// The mounts of a run.
 pub(super) struct Mounts {
     dir: PathBuf,
@@ -113,24 +109,20 @@ impl Mounts {
 /// Reads some blocks of a new mount; why its figures would not be those of the mode, if so.
 fn try_out(mount: &Mount, cell: Cell) -> Result<Option<String>> {
     let cell = Cell { sink: Sink::MountDirect, size: LEAST, ..cell };
-    let (mut window, server) = (Window::new(MOST), || mount.server.cpu().map(Some));
-    let mut least = Duration::MAX;
-    // More than once: its processes may still be busy with their start.
-    for _ in 0..TRIES {
-        let (sample, _) = read(&mount.file, &mut window, cell, MOST / LEAST, &server)?;
-        least = least.min(sample.server.unwrap_or_default() / sample.requests as u32);
-    }
-    Ok(missing(cell.mode, &mount.server.said(), mount.server.has_pipe(), least))
+    let before = mount.server.bytes_read()?;
+    read(&mount.file, &mut Window::new(MOST), cell, MOST / LEAST, &|| Ok(None))?;
+    let serves = mount.server.bytes_read()? - before >= MOST as u64;
+    Ok(missing(cell.mode, &mount.server.said(), mount.server.has_pipe(), serves))
 }
 
 /// What a mount does not do that it was made for, by what its server has said, whether it has a
-/// pipe, and its CPU time for a small block.
-fn missing(mode: Mode, said: &str, has_pipe: bool, each: Duration) -> Option<String> {
+/// pipe, and whether it has read what the mount's reader got.
+fn missing(mode: Mode, said: &str, has_pipe: bool, serves: bool) -> Option<String> {
     let why = match mode {
         Mode::Passthrough if !said.contains("FUSE_PASSTHROUGH") => {
             "the mount came to be without FUSE_PASSTHROUGH: Linux 6.9 has it"
         }
-        Mode::Passthrough if each > SERVED => {
+        Mode::Passthrough if serves => {
             "the kernel does not take this file: the mount's server reads it"
         }
         Mode::Uring if !said.contains("FUSE_OVER_IO_URING") => {
@@ -202,15 +194,14 @@ mod tests {
     #[test]
     fn a_mount_that_is_not_what_it_was_made_for_gives_no_figures() {
         let said = "flags: FUSE_ASYNC_READ FUSE_PASSTHROUGH\n";
-        let (none, some) = (Duration::ZERO, Duration::from_micros(3));
-        assert_eq!(missing(Mode::Copy, "", false, some), None);
-        assert_eq!(missing(Mode::Passthrough, said, false, none), None);
-        let why = missing(Mode::Passthrough, said, false, some).unwrap();
+        assert_eq!(missing(Mode::Copy, "", false, true), None);
+        assert_eq!(missing(Mode::Passthrough, said, false, false), None);
+        let why = missing(Mode::Passthrough, said, false, true).unwrap();
         assert!(why.contains("the mount's server reads it"), "{why}");
-        assert!(missing(Mode::Passthrough, "flags: ", false, none).unwrap().contains("6.9"));
-        assert!(missing(Mode::Uring, said, false, some).unwrap().contains("without FUSE over"));
-        assert_eq!(missing(Mode::Uring, "FUSE_OVER_IO_URING", false, some), None);
-        assert!(missing(Mode::Splice, said, false, some).unwrap().contains("it copies"));
-        assert_eq!(missing(Mode::Splice, said, true, some), None);
+        assert!(missing(Mode::Passthrough, "flags: ", false, false).unwrap().contains("6.9"));
+        assert!(missing(Mode::Uring, said, false, true).unwrap().contains("without FUSE over"));
+        assert_eq!(missing(Mode::Uring, "FUSE_OVER_IO_URING", false, true), None);
+        assert!(missing(Mode::Splice, said, false, true).unwrap().contains("it copies"));
+        assert_eq!(missing(Mode::Splice, said, true, true), None);
     }
 }

@@ -122,6 +122,18 @@ impl Server {
         })
     }
 
+    /// The bytes that its processes have got by read and its like so far: what the kernel reads for
+    /// a caller by itself is not among them.
+    pub(super) fn bytes_read(&self) -> Result<u64> {
+        let of = |pid: &Pid| {
+            let path = format!("/proc/{pid}/io");
+            let text = std::fs::read_to_string(&path).map_err(BenchError::io(path))?;
+            let read = text.lines().find_map(|line| line.strip_prefix("rchar: ")?.parse().ok());
+            Ok(read.unwrap_or(0u64))
+        };
+        self.pids.iter().map(of).sum()
+    }
+
     /// User and system time so far, of all its processes and their threads, also of threads that
     /// have ended: the figure of /proc/PID/stat, in nanoseconds rather than in ticks.
     pub(super) fn cpu(&self) -> Result<Duration> {
