@@ -26,6 +26,8 @@ const UNIQUE: std::ops::Range<usize> = 8..16;
 /// Opcode and caller.
 const OPCODE: std::ops::Range<usize> = 4..8;
 const PID: std::ops::Range<usize> = 32..36;
+/// The size in fuse_read_in, behind the header.
+const READ_SIZE: std::ops::Range<usize> = 56..60;
 
 /// All slots of an arena.
 #[derive(Debug)]
@@ -180,10 +182,16 @@ impl Slot {
 
     /// Opcode and caller of the request, as its header says.
     pub fn asked(&self) -> (u32, i32) {
-        let word = |range: std::ops::Range<usize>| {
-            u32::from_ne_bytes(self.request.bytes()[range].try_into().unwrap_or_default())
-        };
-        (word(OPCODE), word(PID) as i32)
+        (self.word(OPCODE), self.word(PID) as i32)
+    }
+
+    /// Bytes that a READ asks for.
+    pub fn read_size(&self) -> u32 {
+        self.word(READ_SIZE)
+    }
+
+    fn word(&self, range: std::ops::Range<usize>) -> u32 {
+        u32::from_ne_bytes(self.request.bytes()[range].try_into().unwrap_or_default())
     }
 
     /// Marks the request as finished.

@@ -16,6 +16,7 @@
 
 mod choice;
 mod dispatch;
+mod follow;
 mod negotiate;
 mod parked;
 mod patience;
@@ -49,7 +50,8 @@ use crate::recovery::slot::{Slot, Slots};
 use crate::recovery::{fault, journal};
 use crate::sys::fd::make_room;
 use crate::sys::{Fd, device, process};
-use crate::wire::{DecodeError, decode};
+use crate::wire::{DecodeError, Opcode, decode};
+use follow::Follower;
 use patience::Patience;
 use splicing::Splicing;
 use uring::Rings;
@@ -333,7 +335,8 @@ impl<F: Filesystem> Shared<F> {
         let room = slot.room();
         let place = (slot.journal(), index);
         let splicing = Splicing::new(self.config.transport, place, self.fds, self.board, room);
-        Some(Server { connection, slot, length: 0, incoming: None, patience, splicing })
+        let (length, incoming, follower) = (0, None, None);
+        Some(Server { connection, slot, length, incoming, patience, splicing, follower })
     }
 
     fn patience(&self) -> Patience {
@@ -373,6 +376,8 @@ struct Server {
     incoming: Option<Pipe>,
     patience: Patience,
     splicing: Splicing,
+    /// With a watcher to set it free.
+    follower: Option<Follower>,
 }
 
 impl Server {
@@ -385,7 +390,9 @@ impl Server {
 
     /// Waits for a request; false when the mount is gone.
     fn receive(&mut self) -> Result<bool, SessionError> {
-        self.patience.wait(self.connection.device());
+        if !self.follower.as_ref().is_some_and(Follower::follows) {
+            self.patience.wait(self.connection.device());
+        }
         loop {
             match self.read_request() {
                 // /dev/fuse has no end of file: this is another one.
@@ -419,6 +426,11 @@ impl Server {
         let journal = self.slot.journal();
         let (opcode, pid) = self.slot.asked();
         journal.carry_out(opcode, pid as u32);
+        if let Some(follower) = &mut self.follower {
+            let is_read = opcode == Opcode::FUSE_READ as u32;
+            let bytes = if is_read { self.slot.read_size() as usize } else { self.length };
+            follower.asked(pid as u32, bytes);
+        }
         let (bytes, data) = self.slot.parts(self.length);
         match decode::decode(bytes, &shared.negotiated.protocol) {
             Ok(request) => {
@@ -436,6 +448,9 @@ impl Server {
         points::reach(Point::Clearing);
         self.slot.clear();
         points::reach(Point::Cleared);
+        if let Some(follower) = &mut self.follower {
+            follower.answered();
+        }
     }
 }
 

@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, Weak};
 use std::thread::JoinHandle;
 
+use super::follow::{Follower, Home, Place};
 use super::watcher;
 use super::{Server, SessionError, Shared};
 use crate::fs::Filesystem;
@@ -35,9 +36,19 @@ pub(super) const WHAT: u64 = 3;
 pub(super) struct Thread {
     state: AtomicU64,
     id: AtomicI32,
+    pub(super) place: Place,
 }
 
 impl Thread {
+    pub(super) fn new(home: Option<Arc<Home>>) -> Thread {
+        Thread { place: Place::new(home), ..Thread::default() }
+    }
+
+    /// Makes it the calling thread.
+    pub(super) fn started(&self) {
+        self.id.store(process::thread_id().as_raw(), Ordering::Relaxed);
+    }
+
     fn begin(&self) {
         let next = (self.state.load(Ordering::Relaxed) & !WHAT) + (WHAT + 1);
         self.state.store(next | BUSY, Ordering::Release);
@@ -190,6 +201,7 @@ impl Turns {
 pub(super) struct Pool<F> {
     pub(super) turns: Turns,
     pub(super) shared: Arc<Shared<F>>,
+    home: Option<Arc<Home>>,
     max_threads: usize,
     pub(super) max_turns: usize,
 }
@@ -215,6 +227,7 @@ pub(super) fn serve<F: Filesystem>(shared: &Arc<Shared<F>>) -> Result<(), Sessio
     let pool = Arc::new(Pool {
         turns: Turns::new(),
         shared: shared.clone(),
+        home: Home::new().map(Arc::new),
         max_threads: max_threads.min(shared.slots.count()),
         // The callers need CPUs too: a second reader on a machine of two makes all slower.
         max_turns: (shared.cpus / 2).clamp(1, max_threads),
@@ -268,8 +281,10 @@ impl<F: Filesystem> Pool<F> {
     fn next_thread(&self) -> Result<(Arc<Thread>, Server), SessionError> {
         let slot = self.shared.slots.next_free().ok_or_else(no_thread)?;
         let connection = self.shared.device(slot)?;
-        let server = self.shared.server(slot, connection).ok_or_else(no_thread)?;
-        Ok((Arc::default(), server))
+        let mut server = self.shared.server(slot, connection).ok_or_else(no_thread)?;
+        let thread = Arc::new(Thread::new(self.home.clone()));
+        server.follower = Some(Follower::new(thread.clone()));
+        Ok((thread, server))
     }
 
     /// Waits for all threads: each ends by itself once the device says that the mount is gone.
@@ -289,13 +304,15 @@ impl<F: Filesystem> Pool<F> {
     }
 
     fn run(self: &Arc<Self>, thread: &Arc<Thread>, mut server: Server, turn: bool) {
-        thread.id.store(process::thread_id().as_raw(), Ordering::Relaxed);
+        thread.started();
+        self.home.iter().for_each(|home| home.enter());
         // Before the slot is this thread's: what a dead worker has left there is not to blame.
         self.shared.fs.thread_started();
         server.enter();
         let (pool, own): (Weak<Self>, _) = (Arc::downgrade(self), thread.clone());
         YIELD.set(Some(Box::new(move || {
             let state = own.state.load(Ordering::Relaxed);
+            own.place.free(own.id());
             if let Some(pool) = pool.upgrade()
                 && own.hand_over(state)
             {

@@ -5,6 +5,9 @@
 //! to another. (One that is merely waiting for a CPU keeps it: a second thread would not get
 //! one either.) While requests wait in the queue at tick after tick and every reader is busy,
 //! a turn is added, up to half the number of CPUs; it is taken back when that has ended.
+//!
+//! A thread that follows a caller (see `follow`) gets no CPU that somebody else wants. One that has
+//! something to do and does not get on is set free.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -12,7 +15,7 @@ use std::time::Duration;
 
 use super::threads::{BUSY, Inner, Pool, READING, WHAT};
 use crate::fs::Filesystem;
-use crate::sys::{device, file};
+use crate::sys::{device, file, process};
 
 /// How often it looks.
 const TICK: Duration = Duration::from_millis(5);
@@ -25,10 +28,14 @@ const BACKLOG_TICKS: u32 = 3;
 /// Ticks in a row with none waiting after which an added turn is taken back.
 const CALM_TICKS: u32 = 200;
 
+/// Ticks in a row without getting on after which a thread that follows a caller is set free.
+const STARVED_TICKS: u32 = 2;
+
 /// What the watcher remembers from tick to tick.
 #[derive(Default)]
 struct Watch {
-    last: Vec<u64>,
+    /// Of each thread: its state, and for how many ticks it has starved.
+    last: Vec<(u64, u32)>,
     quiet: u32,
     backlog: u32,
     calm: u32,
@@ -62,21 +69,32 @@ pub(super) fn watch<F: Filesystem>(pool: &Arc<Pool<F>>) {
 impl Watch {
     fn tick<F: Filesystem>(&mut self, pool: &Arc<Pool<F>>) {
         let threads = pool.turns.inner.lock().unwrap().threads.clone();
-        self.last.resize(threads.len(), 0);
+        self.last.resize(threads.len(), (0, 0));
         let (mut active, mut all_busy) = (false, true);
-        for (thread, last) in threads.iter().zip(&mut self.last) {
+        let readable = || device::readable(pool.shared.connection.device(), 0).unwrap_or(false);
+        for (thread, (last, starved)) in threads.iter().zip(&mut self.last) {
             let state = thread.state();
-            if state == *last && sleeps(thread.id()) && thread.hand_over(state) {
+            let (stays, busy) = (state == *last, state & WHAT == BUSY);
+            if stays && sleeps(thread.id()) && thread.hand_over(state) {
+                thread.place.free(thread.id());
                 pool.pass_turn();
             }
-            active |= state != *last || state & WHAT == BUSY;
+            let starves = stays && thread.place.follows() && (busy || readable());
+            *starved = if starves { *starved + 1 } else { 0 };
+            if *starved >= STARVED_TICKS {
+                thread.place.bar();
+                thread.place.free(thread.id());
+            }
+            active |= !stays || busy;
             *last = state;
             all_busy &= state & WHAT != READING;
         }
         self.quiet = if active { 0 } else { self.quiet + 1 };
-        let waiting =
-            all_busy && device::readable(pool.shared.connection.device(), 0).unwrap_or(false);
-        self.adapt(pool, waiting);
+        if self.quiet >= QUIET_TICKS {
+            // Nobody looks after them from here on.
+            threads.iter().for_each(|thread| thread.place.free(thread.id()));
+        }
+        self.adapt(pool, all_busy && readable());
     }
 
     /// More turns while requests wait, fewer when they have not for a while.
@@ -105,10 +123,8 @@ impl Watch {
 
 /// Whether a thread of this process is asleep, in the kernel's words S or D.
 pub(super) fn sleeps(thread: i32) -> bool {
-    let stat = std::fs::read_to_string(file::proc_self(&format!("task/{thread}/stat")));
-    // The name before the state may hold anything but ends with the last parenthesis.
-    let state = stat.ok().and_then(|text| Some(text.rsplit_once(") ")?.1.chars().next()));
-    matches!(state.flatten(), None | Some('S' | 'D'))
+    let state = process::stat_field(&file::proc_self(&format!("task/{thread}/stat")), 3);
+    matches!(state.as_deref(), None | Some("S" | "D"))
 }
 
 #[cfg(test)]

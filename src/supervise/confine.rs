@@ -107,6 +107,7 @@ pub const KEPT: u64 = bits(&[
     9,  // LINUX_IMMUTABLE: the flags i and a of FS_IOC_SETFLAGS
     14, // IPC_LOCK: request buffers are locked in memory, past RLIMIT_MEMLOCK
     21, // SYS_ADMIN: FUSE_PASSTHROUGH, attributes in trusted.*
+    23, // SYS_NICE: a thread that ran as SCHED_IDLE beside its caller runs like others again
     27, // MKNOD: devices
     31, // SETFCAP: the attribute security.capability
 ]);
@@ -216,6 +217,13 @@ const REFUSED: &[i64] = &[
     libc::SYS_fspick,
     libc::SYS_mount_setattr,
     libc::SYS_setns,
+    // More of the CPUs and disks than others have: CAP_SYS_NICE is for what follows a caller.
+    libc::SYS_sched_setattr,
+    libc::SYS_sched_setparam,
+    libc::SYS_setpriority,
+    libc::SYS_ioprio_set,
+    libc::SYS_migrate_pages,
+    libc::SYS_move_pages,
     // The machine.
     libc::SYS_reboot,
     libc::SYS_kexec_load,
@@ -277,6 +285,10 @@ fn program(protect_below: i32) -> Result<BpfProgram, BackendError> {
         let condition = SeccompCondition::new(argument, length, op, value)?;
         rules.entry(number).or_default().push(SeccompRule::new(vec![condition])?);
     }
+    let policies = [libc::SCHED_OTHER, libc::SCHED_IDLE];
+    let other = policies.map(|it| SeccompCondition::new(1, Dword, Ne, it as u64));
+    let other = other.into_iter().collect::<Result<_, _>>()?;
+    rules.insert(libc::SYS_sched_setscheduler, vec![SeccompRule::new(other)?]);
     let refuse = SeccompAction::Errno(libc::EPERM as u32);
     let arch = std::env::consts::ARCH.try_into()?;
     let filter: BpfProgram =
@@ -386,6 +398,13 @@ mod tests {
         assert_eq!(ask(libc::SYS_close | 0x7fff_0000, 63), no_call);
         for number in REFUSED {
             assert_eq!(ask(*number, 0), REFUSE, "{number}");
+        }
+        for policy in -1..9 {
+            let answer =
+                run(&program, libc::SYS_sched_setscheduler, [0, policy as u64, 0, 0, 0, 0]);
+            let allowed = [libc::SCHED_OTHER, libc::SCHED_IDLE].contains(&policy);
+            let wanted = if allowed { libc::SECCOMP_RET_ALLOW } else { REFUSE };
+            assert_eq!(answer, wanted, "policy {policy}");
         }
         for number in [libc::SYS_openat, libc::SYS_read, libc::SYS_setfsuid, libc::SYS_futex] {
             assert_eq!(ask(number, 0), libc::SECCOMP_RET_ALLOW, "{number}");

@@ -59,6 +59,12 @@ pub fn proc_self(name: &str) -> String {
     format!("{directory}/{name}")
 }
 
+/// The path of `name` in `/proc/PID`, likewise.
+pub fn proc_of(pid: u32, name: &str) -> String {
+    let directory = if IN_PROC.load(Ordering::Relaxed) { "../.." } else { "/proc" };
+    format!("{directory}/{pid}/{name}")
+}
+
 /// Opens the file behind an O_PATH descriptor. `flags` has no O_NOFOLLOW.
 pub fn reopen(fd: Fd, flags: i32) -> Result<OpFd, Errno> {
     with_proc_path(fd, |path| openat(Fd::CWD, path, flags & !libc::O_NOFOLLOW, 0))

@@ -23,6 +23,7 @@ pub mod mount;
 pub mod path;
 pub mod pipe;
 pub mod process;
+pub mod sched;
 pub mod stream;
 pub mod uring;
 pub mod xattr;

@@ -33,6 +33,21 @@ pub fn thread_id() -> Pid {
     nix::unistd::gettid()
 }
 
+/// The CPU that a thread of any process runs on, or ran on last; none if that is not known here.
+pub fn cpu_of(thread: u32) -> Option<usize> {
+    // Of the thread alone: the figures of a process are the sums of all its threads.
+    let path = super::file::proc_of(thread, &format!("task/{thread}/stat"));
+    stat_field(&path, 39)?.parse().ok()
+}
+
+/// A field of a `stat` file of /proc by its number in proc(5), from 3 on.
+pub fn stat_field(path: &str, number: usize) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    // The name before field 3 may hold anything but ends with the last parenthesis.
+    let (_, fields) = text.rsplit_once(") ")?;
+    fields.split_ascii_whitespace().nth(number.checked_sub(3)?).map(str::to_string)
+}
+
 /// Sends [`WAKE`] to a thread of this process; ESRCH when it has ended.
 pub fn wake(thread: Pid) -> Result<(), Errno> {
     let process = std::process::id() as libc::pid_t;
