@@ -40,7 +40,8 @@ const BULK: u32 = 4;
 const LARGE: usize = 16 << 10;
 /// A request that comes so long after the last answer may come from another CPU.
 const LATE: Duration = Duration::from_micros(12);
-/// Late requests that are taken as they are at the most, once a look has found nothing.
+/// Late requests in a row that are taken as they are at the most, once a look has found nothing
+/// new: the caller does something else between two requests.
 const SKIPS: u32 = 63;
 /// How long a thread does not follow that had to be set free.
 const BARRED: Duration = Duration::from_secs(10);
@@ -149,7 +150,7 @@ pub(super) struct Follower {
     bulk: u32,
     cpu: Option<usize>,
     answered: Option<Instant>,
-    /// Late requests that are not looked into: how many more, and how many last time.
+    /// Late requests in a row that are not looked into: how many more, and how many last time.
     skip: (u32, u32),
 }
 
@@ -200,10 +201,14 @@ impl Follower {
 
     /// Whether it is time to look where the caller is.
     fn is_late(&mut self) -> bool {
-        let late = self.answered.is_none_or(|at| at.elapsed() > LATE);
-        let skips = late && self.skip.0 > 0;
+        if self.answered.is_some_and(|at| at.elapsed() <= LATE) {
+            // Together with the caller: the next late one says something again.
+            self.skip = (0, 0);
+            return false;
+        }
+        let skips = self.skip.0 > 0;
         self.skip.0 -= u32::from(skips);
-        late && !skips
+        !skips
     }
 
     fn look(&mut self) {

@@ -173,6 +173,27 @@ fn what_comes_at_once_is_not_looked_into() {
 }
 
 #[test]
+fn a_caller_that_does_something_else_is_looked_for_less_and_less() {
+    in_thread(|mut follower, [first, second]| {
+        let caller = Caller::new();
+        caller.go_to(first);
+        ask(&mut follower, caller.id, STREAK + 64 * SKIPS);
+        assert_eq!(follower.skip.1, SKIPS);
+        caller.go_to(second);
+        // It was looked for just now, or will be after so many.
+        ask(&mut follower, caller.id, SKIPS + 1);
+        assert_eq!(follower.cpu, Some(second));
+        // One that comes at once ends the pause.
+        ask(&mut follower, caller.id, 64 * SKIPS);
+        follower.answered = Some(Instant::now() + Duration::from_secs(60));
+        follower.asked(caller.id, 64);
+        caller.go_to(first);
+        ask(&mut follower, caller.id, 1);
+        assert_eq!(follower.cpu, Some(first));
+    });
+}
+
+#[test]
 fn a_child_of_a_follower_comes_home() {
     in_thread(|mut follower, [first, _]| {
         let (own, caller) = (thread_id().as_raw(), Caller::new());
