@@ -88,7 +88,7 @@ complete -c fusex -n "__fish_fusex_using_subcommand mount" -s t -l type -d 'What
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -l transport -d 'How requests and replies travel' -r -f -a "auto\t'By read(2) and writev(2); data behind descriptors by splice(2) where that was measured to take less CPU time'
 dev\t'By read(2) and writev(2) alone'
 splice\t'Data behind descriptors by splice(2), however little it is'
-uring\t'Over io_uring (Linux 6.14, fuse.enable_uring=Y); needs --no-supervise'"
+uring\t'Over io_uring (Linux 6.14, fuse.enable_uring=Y), in no order between CPUs; needs --no-supervise'"
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -s o -d 'Mount options, separated by commas; may be repeated' -r
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -l request-timeout -d 'Replace a worker whose request takes longer; 0: never [default: 0; 60 with \'fusex supervise\']' -r
 complete -c fusex -n "__fish_fusex_using_subcommand mount" -l poison-after -d 'Answer EIO to a request that so many workers died of; 0: never [default: 3]' -r
@@ -138,7 +138,7 @@ complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_se
 complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -l transport -d 'How requests and replies travel' -r -f -a "auto\t'By read(2) and writev(2); data behind descriptors by splice(2) where that was measured to take less CPU time'
 dev\t'By read(2) and writev(2) alone'
 splice\t'Data behind descriptors by splice(2), however little it is'
-uring\t'Over io_uring (Linux 6.14, fuse.enable_uring=Y); needs --no-supervise'"
+uring\t'Over io_uring (Linux 6.14, fuse.enable_uring=Y), in no order between CPUs; needs --no-supervise'"
 complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -s o -d 'Mount options, separated by commas; may be repeated' -r
 complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -l request-timeout -d 'Replace a worker whose request takes longer; 0: never [default: 0; 60 with \'fusex supervise\']' -r
 complete -c fusex -n "__fish_fusex_using_subcommand supervise; and not __fish_seen_subcommand_from list status restart upgrade stop" -l poison-after -d 'Answer EIO to a request that so many workers died of; 0: never [default: 3]' -r

@@ -145,7 +145,20 @@ fn check_row(row: &Value) {
     let (requests, pages) = (row["requests"].as_u64(), row["size_bytes"].as_u64().unwrap() / 4096);
     assert_eq!(requests, Some(2 * (64 / pages).max(1)), "{row}");
     let is_piped = local && ["splice", "fallback"].contains(&mode);
-    assert_eq!(row["pipe_bytes"].is_null(), !is_piped, "{row}");
+    let counted = is_piped || mode == "splice";
+    for name in ["pipe_bytes", "splices_per_request", "fallbacks"] {
+        assert_eq!(row[name].is_null(), !counted, "{name}: {row}");
+    }
+    if counted && !local {
+        let blocks: u64 = row["fallbacks"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|it| it["blocks"].as_u64().unwrap())
+            .sum();
+        assert!(row["splices_per_request"].as_f64() > Some(0.0) || blocks > 0, "{row}");
+        assert!(row["pipe_bytes"].as_u64() >= Some(4096) && row["pipe_slots"].is_null(), "{row}");
+    }
     if is_piped {
         let fallbacks = row["fallbacks"].as_array().unwrap();
         let blocks: u64 = fallbacks.iter().map(|it| it["blocks"].as_u64().unwrap()).sum();

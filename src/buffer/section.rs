@@ -108,7 +108,6 @@ pub struct Section<F> {
     stash: Part,
     given: usize,
     position: u64,
-    splices: u64,
     fault: Option<Fault>,
 }
 
@@ -134,7 +133,6 @@ impl<F: Framing> Section<F> {
             stash: Part::default(),
             given: 0,
             position: 0,
-            splices: 0,
             fault: None,
         })
     }
@@ -158,11 +156,6 @@ impl<F: Framing> Section<F> {
     /// The framing, to be told what comes next.
     pub fn framing_mut(&mut self) -> &mut F {
         &mut self.framing
-    }
-
-    /// splice(2) calls that moved payload.
-    pub fn splices(&self) -> u64 {
-        self.splices
     }
 
     /// Reads the next header, unless the stream stands behind one or something is stashed: then the
@@ -359,7 +352,6 @@ impl<F: Framing> Section<F> {
                 Ok(0) => return Err(self.broken(Fault::Closed)),
                 Ok(n) => {
                     moved += n;
-                    self.splices += 1;
                     polled = false;
                     self.arrived(n);
                     self.position += n as u64;

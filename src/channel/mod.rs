@@ -30,7 +30,8 @@ pub enum Transport {
     Dev,
     /// Data behind descriptors by splice(2), however little it is
     Splice,
-    /// Over io_uring (Linux 6.14, fuse.enable_uring=Y); needs --no-supervise
+    /// Over io_uring (Linux 6.14, fuse.enable_uring=Y), in no order between CPUs; needs
+    /// --no-supervise
     Uring,
 }
 

@@ -21,6 +21,12 @@
 //! data of a reply are made where the payload goes, unless the request has one itself; then in the
 //! room behind it.
 //!
+//! # No order
+//!
+//! Requests of different CPUs are carried out side by side. The kernel waits for nobody but the
+//! caller of a request, so a READ for its page cache may overtake a WRITE of the same pages from
+//! another CPU, and leave in the cache what was there before it (see `session::uring`).
+//!
 //! # No recovery
 //!
 //! Requests that come this way do not survive the process that serves them, so the transport is for

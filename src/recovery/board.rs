@@ -78,6 +78,10 @@ pub enum Cell {
     SpliceRefused,
     /// The data had to be looked at.
     SpliceExamined,
+    /// Calls of splice(2) that moved bytes: requests and their data, both ways.
+    Splices,
+    /// The room of the largest pipe so far, in bytes.
+    PipeBytes,
 }
 
 /// How many cells there are, with room for later ones.

@@ -22,6 +22,7 @@ use crate::recovery::fds::{Fds, Kind};
 use crate::recovery::journal::Journal;
 use crate::recovery::slot::Slot;
 use crate::sys::memory::PAGE;
+use crate::sys::pipe;
 use crate::wire::{Opcode, encode};
 
 /// What one serving thread moves data with.
@@ -31,6 +32,9 @@ pub(super) struct Splicing {
     writes: Writes,
     pipe: SlotPipe,
     board: Board,
+    /// Of the serving thread's splices those that are on the board; it may be another than the one
+    /// that makes this.
+    counted: u64,
 }
 
 /// Whether the next request is likely to be a large WRITE: nobody can tell before it is read.
@@ -54,6 +58,7 @@ struct SlotPipe {
     /// Bytes of data that a reply may have.
     room: usize,
     pipe: Option<Pipe>,
+    board: Board,
 }
 
 impl Splicing {
@@ -64,9 +69,9 @@ impl Splicing {
         board: Board,
         room: usize,
     ) -> Splicing {
-        let pipe = SlotPipe { journal, fds, index: index as u32, room, pipe: None };
+        let pipe = SlotPipe { journal, fds, index: index as u32, room, pipe: None, board };
         let (reads, writes) = (Choice::default(), Writes::default());
-        Splicing { transport, reads, writes, pipe, board }
+        Splicing { transport, reads, writes, pipe, board, counted: 0 }
     }
 
     /// The pipe that the next request is to be read through; `None`: into the slot at once.
@@ -91,6 +96,11 @@ impl Splicing {
             }
         }
         self.writes.note(opcode == Opcode::FUSE_WRITE as u32, length);
+        let splices = pipe::splices();
+        if splices > self.counted {
+            self.board.add(Cell::Splices, splices - self.counted);
+            self.counted = splices;
+        }
     }
 
     /// Answers a READ of as many bytes as `room` is long: `read` brings them there, `vector` says
@@ -225,6 +235,7 @@ impl SlotPipe {
             Some(pipe) => pipe,
             None => self.make()?,
         };
+        self.board.raise(Cell::PipeBytes, pipe.size as u64);
         self.pipe = Some(pipe);
         Ok(pipe)
     }

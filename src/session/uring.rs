@@ -15,7 +15,9 @@
 //! another CPU may have its next request carried out before the RELEASE that it did not wait for.
 //! And where many write and read the same pages of a file through the kernel's cache, a READ may
 //! overtake a WRITE that the kernel has let go of the page for; the cache then shows what was there
-//! before, until it is asked for anew. (Seen with two threads a queue, not with one.)
+//! before, until it is asked for anew. (Seen with two threads a queue, not with one.) No order that
+//! could be kept here prevents it: of a WRITE that still waits in another CPU's queue nobody knows
+//! when the READ is carried out. Files that bypass the cache (`cache=never`) do not have it.
 //!
 //! What does not come over the rings, FORGET and INTERRUPT, is read from /dev/fuse by the thread
 //! that called [`serve`].

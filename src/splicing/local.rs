@@ -20,7 +20,7 @@ use super::moving::{Input, Mover, write_all};
 use super::pattern::Pattern;
 use super::peer::Peers;
 use super::pin::pin;
-use super::report::{Sample, Slots};
+use super::report::{Fallbacks, Sample, Slots};
 use super::{BenchError, Cell, Mode, Result, Sink, Source};
 use crate::buffer::Section;
 use crate::sys::memory::PAGE;
@@ -68,20 +68,23 @@ pub(super) fn cpu(clock: ClockId) -> Result<Duration> {
 const THREAD: ClockId = ClockId::CLOCK_THREAD_CPUTIME_ID;
 const PROCESS: ClockId = ClockId::CLOCK_PROCESS_CPUTIME_ID;
 
-/// What a thread reports: when it began and ended, and its time of the CPUs.
+/// What a thread reports: when it began and ended, its time of the CPUs, and its splices.
 struct Run {
     begun: Instant,
     ended: Instant,
     own: Duration,
     process: Duration,
+    splices: u64,
 }
 
 impl Run {
     fn of(work: impl FnOnce() -> Result<()>) -> Result<Run> {
+        let splices = pipe::splices();
         let (own, process, begun) = (cpu(THREAD)?, cpu(PROCESS)?, Instant::now());
         work()?;
         let ended = Instant::now();
-        Ok(Run { begun, ended, own: cpu(THREAD)? - own, process: cpu(PROCESS)? - process })
+        let (own, process) = (cpu(THREAD)? - own, cpu(PROCESS)? - process);
+        Ok(Run { begun, ended, own, process, splices: pipe::splices() - splices })
     }
 }
 
@@ -205,8 +208,10 @@ pub(super) fn measure(
         server: Some(server.own),
         client,
         peer: (cell.source != Source::File).then_some(others),
-        splices: mover.splices(&intake.input),
-        full: mover.pipe_bytes().map(|_| mover.full),
+        splices: mover.pipe_bytes().map(|_| server.splices),
+        fallbacks: mover
+            .pipe_bytes()
+            .map(|_| Fallbacks { full: mover.full, ..Fallbacks::default() }),
         pipe_bytes: mover.pipe_bytes(),
     })
 }
@@ -288,13 +293,15 @@ mod tests {
                     assert_eq!(sample.client.is_some(), sink == Sink::Pipe, "{way}");
                     let slots = slots.unwrap_or_else(|error| panic!("{way}: {error}"));
                     match mode {
-                        Mode::Fallback => assert_eq!(sample.full, Some(BLOCKS as u64), "{way}"),
+                        Mode::Fallback => {
+                            assert_eq!(sample.fallbacks.unwrap().full, BLOCKS as u64, "{way}");
+                        }
                         Mode::Splice => {
                             let slots = slots.unwrap_or_else(|| panic!("{way}: no slots"));
                             let pages = size / PAGE;
                             assert!(slots.min >= 1 && slots.max <= pages + 2, "{way}: {slots:?}");
                         }
-                        _ => assert_eq!((sample.full, slots), (None, None), "{way}"),
+                        _ => assert_eq!((sample.fallbacks, slots), (None, None), "{way}"),
                     }
                 });
             }

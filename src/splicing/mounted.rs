@@ -2,6 +2,14 @@
 //!
 //! A mount stays for the whole run, one for each source and mode. It is read with O_DIRECT, which
 //! our server answers with FOPEN_DIRECT_IO, or through the page cache, emptied beforehand.
+//!
+//! Packets are as long as the blocks that are read: what a server has to read of a packet and is not
+//! asked for yet it keeps in memory, which is a copy whatever the mode.
+//!
+//! What the server splices is counted by itself, and asked of its supervisor before and behind each
+//! measurement. A mount without one tells nothing. How many buffers of a pipe a block took nobody can
+//! tell: the kernel says how many bytes there are in a pipe, and only who may fill it up finds out how
+//! many buffers are left.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -16,26 +24,31 @@ use nix::time::ClockId;
 use super::local::{Place, Window, cpu};
 use super::peer::{NAME, Peers};
 use super::pin::{allow, allowed_cpus, pin};
-use super::report::Sample;
+use super::report::{Fallbacks, Sample};
 use super::server::Server;
 use super::{BenchError, Cell, LEAST, MOST, Mode, Result, Sink, Source};
+use crate::supervise::client;
+use crate::supervise::protocol::Request;
 
 /// The mounts of a run.
 pub(super) struct Mounts {
     dir: PathBuf,
+    sizes: Vec<usize>,
     running: BTreeMap<(Source, Mode), std::result::Result<Mount, String>>,
 }
 
 /// One of them.
 pub(super) struct Mount {
     server: Server,
-    file: PathBuf,
+    point: PathBuf,
+    /// Where its supervisor counts splices.
+    control: Option<PathBuf>,
 }
 
 impl Mounts {
-    /// They are made in `dir`.
-    pub(super) fn new(dir: &Path) -> Mounts {
-        Mounts { dir: dir.into(), running: BTreeMap::new() }
+    /// They are made in `dir`, for blocks of these sizes.
+    pub(super) fn new(dir: &Path, sizes: &[usize]) -> Mounts {
+        Mounts { dir: dir.into(), sizes: sizes.into(), running: BTreeMap::new() }
     }
 
     /// The mount for a cell; why there is none, if so.
@@ -70,7 +83,7 @@ impl Mounts {
         let started = Server::start(&arguments, &point, &log);
         allow(&before)?;
         Ok(started
-            .map(|server| Mount { server, file: point.join(NAME) })
+            .map(|server| Mount::new(server, &point, cell.mode))
             .and_then(|mount| try_out(&mount, cell).map(|missing| (mount, missing)))
             .map_err(|error| format!("no mount: {error}"))
             .and_then(|(mount, missing)| missing.map_or(Ok(mount), Err)))
@@ -90,27 +103,91 @@ impl Mounts {
             return Ok(words);
         }
         let manifest = self.dir.join(format!("manifest-{}.json", self.running.len()));
-        let segment = serde_json::json!({
-            "source": peers.address(cell.source, MOST)?.to_string(),
-            "name": NAME,
-            "length": place.pattern.source().len(),
-        });
-        let files = serde_json::json!({
-            "schema": 1,
-            "files": [{ "path": NAME, "segments": [segment] }],
-        });
-        let written = std::fs::write(&manifest, files.to_string());
+        let file = |size: usize| -> Result<serde_json::Value> {
+            let segment = serde_json::json!({
+                "source": peers.address(cell.source, size)?.to_string(),
+                "name": NAME,
+                "length": place.pattern.source().len(),
+            });
+            Ok(serde_json::json!({ "path": packets_of(size), "segments": [segment] }))
+        };
+        let files: Result<Vec<serde_json::Value>> = self.sizes.iter().copied().map(file).collect();
+        let manifest_of = serde_json::json!({ "schema": 1, "files": files? });
+        let written = std::fs::write(&manifest, manifest_of.to_string());
         written.map_err(BenchError::io(manifest.display().to_string()))?;
         words.extend(["-t".into(), "merge".into(), manifest.into()]);
         Ok(words)
     }
 }
 
+impl Mount {
+    fn new(server: Server, point: &Path, mode: Mode) -> Mount {
+        let control = (mode == Mode::Splice).then(|| client::find(point).ok()).flatten();
+        Mount { server, point: point.into(), control }
+    }
+
+    /// What a cell reads there: of packets a file for each size of a block, whose packets are as long
+    /// as the block.
+    fn file(&self, cell: Cell) -> PathBuf {
+        let name = if cell.source == Source::File { NAME.into() } else { packets_of(cell.size) };
+        self.point.join(name)
+    }
+
+    /// What its server has spliced so far; `None`: it does not splice, or there is no supervisor
+    /// that could be asked.
+    fn counts(&self) -> Option<Counts> {
+        let status = client::ask(self.control.as_ref()?, Request::Status).ok()?;
+        Some(Counts {
+            splices: status.splices,
+            fallbacks: Fallbacks {
+                short: status.splice_fallbacks_short,
+                full: status.splice_fallbacks_full,
+                refused: status.splice_fallbacks_refused,
+                examined: status.splice_fallbacks_examined,
+            },
+            pipe_bytes: status.pipe_bytes as usize,
+        })
+    }
+}
+
+/// What a server has counted since it came to be.
+#[derive(Clone, Copy)]
+struct Counts {
+    splices: u64,
+    fallbacks: Fallbacks,
+    pipe_bytes: usize,
+}
+
+impl Counts {
+    /// Adds what has come since `before` to a sample.
+    fn add_to(self, sample: Sample, before: Counts) -> Sample {
+        let (now, then) = (self.fallbacks, before.fallbacks);
+        let fallbacks = Fallbacks {
+            short: now.short - then.short,
+            full: now.full - then.full,
+            refused: now.refused - then.refused,
+            examined: now.examined - then.examined,
+        };
+        Sample {
+            splices: Some(self.splices - before.splices),
+            fallbacks: Some(fallbacks),
+            pipe_bytes: Some(self.pipe_bytes),
+            ..sample
+        }
+    }
+}
+
+/// The name of what comes in packets of `size` bytes.
+fn packets_of(size: usize) -> String {
+    format!("{NAME}-{size}")
+}
+
 /// Reads some blocks of a new mount; why its figures would not be those of the mode, if so.
 fn try_out(mount: &Mount, cell: Cell) -> Result<Option<String>> {
+    let file = mount.file(cell);
     let cell = Cell { sink: Sink::MountDirect, size: LEAST, ..cell };
     let before = mount.server.bytes_read()?;
-    read(&mount.file, &mut Window::new(MOST), cell, MOST / LEAST, &|| Ok(None))?;
+    read(&file, &mut Window::new(MOST), cell, MOST / LEAST, &|| Ok(None))?;
     let serves = mount.server.bytes_read()? - before >= MOST as u64;
     Ok(missing(cell.mode, &mount.server.said(), mount.server.has_pipe(), serves))
 }
@@ -143,7 +220,11 @@ pub(super) fn measure(
     blocks: usize,
 ) -> Result<Sample> {
     let server = || mount.server.cpu().map(Some);
-    let (mut sample, arrived) = read(&mount.file, window, cell, blocks, &server)?;
+    let before = mount.counts();
+    let (mut sample, arrived) = read(&mount.file(cell), window, cell, blocks, &server)?;
+    if let Some((before, after)) = before.zip(mount.counts()) {
+        sample = after.add_to(sample, before);
+    }
     if cell.source == Source::File {
         sample.peer = None;
     }

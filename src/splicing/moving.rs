@@ -39,7 +39,6 @@ pub(super) struct Mover {
     pipe: Option<Pipe>,
     /// A byte is put into the pipe before each block, and taken out again.
     crowded: bool,
-    splices: u64,
     /// How many blocks did not fit into the pipe.
     pub(super) full: u64,
 }
@@ -72,18 +71,12 @@ impl Mover {
         };
         // Not zeros, which would have no pages before they are written to.
         let buffer = vec![1; size + 1];
-        Ok(Mover { size, buffer, pipe, crowded, splices: 0, full: 0 })
+        Ok(Mover { size, buffer, pipe, crowded, full: 0 })
     }
 
     /// The pipe's room in bytes.
     pub(super) fn pipe_bytes(&self) -> Option<usize> {
         self.pipe.map(|pipe| pipe.size)
-    }
-
-    /// How many calls of splice(2) have moved bytes; `None`: none was meant to.
-    pub(super) fn splices(&self, input: &Input) -> Option<u64> {
-        let within = if let Input::Packets(section) = input { section.splices() } else { 0 };
-        self.pipe.map(|_| self.splices + within)
     }
 
     /// Moves the block at `at` to `sink`.
@@ -118,10 +111,7 @@ impl Mover {
                     let (place, left) = (Some(at + moved as u64), self.size - moved);
                     match pipe::splice(*file, place, pipe.write, None, left) {
                         Ok(0) => break,
-                        Ok(n) => {
-                            moved += n;
-                            self.splices += 1;
-                        }
+                        Ok(n) => moved += n,
                         Err(Errno::EINTR) => {}
                         Err(Errno::EAGAIN) => return Err(Stopped::Full { moved }),
                         Err(errno) => return Err(Stopped::Failed(errno)),
@@ -140,10 +130,7 @@ impl Mover {
         let mut left = self.size;
         while left > 0 {
             match pipe::splice(pipe.read, None, sink, None, left) {
-                Ok(n) => {
-                    left -= n;
-                    self.splices += 1;
-                }
+                Ok(n) => left -= n,
                 Err(Errno::EINTR) => {}
                 // Who reads the sink has not caught up.
                 Err(Errno::EAGAIN) => wait_for_room(sink)?,

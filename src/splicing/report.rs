@@ -30,12 +30,41 @@ pub struct Sample {
     pub client: Option<Duration>,
     /// That of whoever sends packets; `None`: nobody does.
     pub peer: Option<Duration>,
-    /// Calls of splice(2) that moved bytes; `None`: none was meant to, or nobody knows.
+    /// The server's calls of splice(2) that moved bytes; `None`: none was meant to, or nobody knows.
     pub splices: Option<u64>,
-    /// Blocks that did not fit into their pipe; `None` as above.
-    pub full: Option<u64>,
+    /// What was copied in place of spliced; `None` as above.
+    pub fallbacks: Option<Fallbacks>,
     /// The pipe's room; `None` as above.
     pub pipe_bytes: Option<usize>,
+}
+
+/// Blocks that were copied in place of spliced, by reason; on a mount requests, which the kernel
+/// makes of blocks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fallbacks {
+    /// There was less than was asked for.
+    pub short: u64,
+    /// The pipe had too few buffers.
+    pub full: u64,
+    /// The kernel refused.
+    pub refused: u64,
+    /// The bytes had to be looked at.
+    pub examined: u64,
+}
+
+impl Fallbacks {
+    /// Those that there were, of several measurements.
+    fn merged(all: &[Fallbacks]) -> Vec<Fallback> {
+        let sum = |count: fn(&Fallbacks) -> u64| all.iter().map(count).sum::<u64>();
+        let each = [
+            ("there was less than asked for", sum(|it| it.short)),
+            ("the pipe is full", sum(|it| it.full)),
+            ("the kernel refused", sum(|it| it.refused)),
+            ("a checksum", sum(|it| it.examined)),
+        ];
+        let each = each.map(|(reason, blocks)| Fallback { reason: reason.into(), blocks });
+        each.into_iter().filter(|it| it.blocks > 0).collect()
+    }
 }
 
 /// Buffers of a pipe that a block takes.
@@ -62,7 +91,7 @@ impl Slots {
 pub struct Fallback {
     /// Why.
     pub reason: String,
-    /// How many of the blocks of all rounds.
+    /// How many of the blocks of all rounds; on a mount: how many requests.
     pub blocks: u64,
 }
 
@@ -102,9 +131,10 @@ pub struct Row {
     pub client_cpu_s_per_gib: Option<Spread>,
     /// CPU time of the peer.
     pub peer_cpu_s_per_gib: Option<Spread>,
-    /// Calls of splice(2) for a block.
+    /// The server's calls of splice(2) for a block. Those for the requests themselves are among them.
     pub splices_per_request: Option<f64>,
-    /// Buffers of the pipe that a block takes.
+    /// Buffers of the pipe that a block takes; `None` of a mount, whose pipe only its server can fill
+    /// up to count them.
     pub pipe_slots: Option<Slots>,
     /// Room of the pipe that was granted.
     pub pipe_bytes: Option<usize>,
@@ -194,10 +224,7 @@ impl Row {
             samples.iter().map(figure).sum()
         };
         let requests = sum(&|it| Some(it.requests))?;
-        let fallback = |blocks: u64| {
-            let reason = "the pipe is full".to_string();
-            if blocks > 0 { vec![Fallback { reason, blocks }] } else { Vec::new() }
-        };
+        let fallbacks: Option<Vec<Fallbacks>> = samples.iter().map(|it| it.fallbacks).collect();
         Some(Row {
             source: cell.source,
             sink: cell.sink,
@@ -212,7 +239,7 @@ impl Row {
                 .map(|splices| splices as f64 / requests.max(1) as f64),
             pipe_slots,
             pipe_bytes: samples.last()?.pipe_bytes,
-            fallbacks: sum(&|it| it.full).map(fallback),
+            fallbacks: fallbacks.as_deref().map(Fallbacks::merged),
             ratio_to_copy: Ratios::of(samples, copies),
             requests,
         })
@@ -252,7 +279,7 @@ mod tests {
             server: Some(Duration::from_millis(server_ms)),
             client: Some(Duration::from_millis(100)),
             splices: Some(8192 * 3),
-            full: Some(2),
+            fallbacks: Some(Fallbacks { full: 2, refused: 1, ..Fallbacks::default() }),
             pipe_bytes: Some(1 << 18),
             ..Sample::default()
         }
@@ -269,7 +296,9 @@ mod tests {
         assert_eq!(row.peer_cpu_s_per_gib, None, "nobody sent packets");
         assert_eq!(row.splices_per_request, Some(3.0));
         assert_eq!(row.pipe_slots, Some(Slots { min: 4, avg: 5.0, max: 6 }));
-        assert_eq!(row.fallbacks.unwrap()[0].blocks, 6);
+        let fallback = |reason: &str, blocks| Fallback { reason: reason.into(), blocks };
+        let expected = [fallback("the pipe is full", 6), fallback("the kernel refused", 3)];
+        assert_eq!(row.fallbacks.unwrap(), expected, "and none that there were not");
         assert_eq!(row.requests, 3 * 8192);
         let ratios = Ratios {
             gib_per_s: Some(2.0),
@@ -293,7 +322,7 @@ mod tests {
 
     #[test]
     fn what_is_not_known_is_not_a_number() {
-        let unknown = Sample { splices: None, full: None, server: None, ..sample(1, 1) };
+        let unknown = Sample { splices: None, fallbacks: None, server: None, ..sample(1, 1) };
         let row = Row::new(CELL, &[sample(1, 1), unknown], &[], None).unwrap();
         assert_eq!((row.splices_per_request, row.server_cpu_s_per_gib), (None, None));
         assert_eq!((row.fallbacks, row.ratio_to_copy), (None, Ratios::default()));

@@ -111,7 +111,7 @@ impl<'a> Run<'a> {
         let existing = config.mount.as_deref().map(|path| Existing::new(path, &pattern));
         Ok(Run {
             config,
-            mounts: Mounts::new(dir.path()),
+            mounts: Mounts::new(dir.path(), &config.sizes),
             peers: Peers::new(dir.path(), &bytes),
             existing: existing.transpose()?,
             window: Window::new(pattern.source().len()),

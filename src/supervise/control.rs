@@ -352,6 +352,8 @@ impl<W: Work> Supervisor<'_, W> {
             splice_fallbacks_full: get(Cell::SpliceFull),
             splice_fallbacks_refused: get(Cell::SpliceRefused),
             splice_fallbacks_examined: get(Cell::SpliceExamined),
+            splices: get(Cell::Splices),
+            pipe_bytes: get(Cell::PipeBytes),
             inodes,
             open_files,
         }

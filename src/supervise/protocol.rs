@@ -92,6 +92,10 @@ pub struct Status {
     pub splice_fallbacks_refused: u64,
     /// As the data had to be looked at.
     pub splice_fallbacks_examined: u64,
+    /// Calls of splice(2) that moved bytes, requests and their data.
+    pub splices: u64,
+    /// The room of a thread's pipe, in bytes; 0 while there is none.
+    pub pipe_bytes: u64,
     /// Inodes that the kernel knows.
     pub inodes: u64,
     /// Open files and directories.

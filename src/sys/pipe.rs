@@ -1,5 +1,6 @@
 //! Pipes, and splice(2) to and from them.
 
+use std::cell::Cell;
 use std::os::fd::AsRawFd;
 
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl};
@@ -9,6 +10,15 @@ use crate::Errno;
 
 mod request {
     nix::ioctl_read_bad!(readable_bytes, libc::FIONREAD, libc::c_int);
+}
+
+thread_local! {
+    static SPLICES: Cell<u64> = const { Cell::new(0) };
+}
+
+/// Calls of splice(2) by this thread so far that moved bytes.
+pub fn splices() -> u64 {
+    SPLICES.get()
 }
 
 /// A non-blocking pipe: what is read, and what is written.
@@ -51,5 +61,7 @@ pub fn splice(
     let position = |at: Option<u64>| at.map(super::file::position).transpose();
     let (mut from_at, mut to_at) = (position(from_at)?, position(to_at)?);
     let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
-    nix::fcntl::splice(from, from_at.as_mut(), to, to_at.as_mut(), length, flags)
+    let moved = nix::fcntl::splice(from, from_at.as_mut(), to, to_at.as_mut(), length, flags);
+    SPLICES.set(SPLICES.get() + u64::from(moved.is_ok_and(|bytes| bytes > 0)));
+    moved
 }

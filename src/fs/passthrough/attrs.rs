@@ -94,8 +94,12 @@ impl Passthrough {
 
     /// A wish without a subject: what the kernel sends for a chown to nobody, which takes set-id
     /// bits and capabilities from a file of the caller's, and before a write to a file that has
-    /// some. The write has the file open for writing; the chown comes with a change time when
-    /// the kernel keeps those (writeback).
+    /// some. The chown comes with a change time when the kernel keeps those (writeback). Else the
+    /// two are alike (Linux 6.18): FATTR_KILL_SUIDGID is sent with an id or a size only, FATTR_FH
+    /// with what has an open file as its subject, and both have no flag at all. So a file that is
+    /// open for writing is the sign of a write. A stranger's chown to nobody of such a file is
+    /// taken for one, and gets 0 where it should get EPERM: the other way round a write would fail.
+    /// Over io_uring the RELEASE of the last writer may come behind such a chown.
     fn clear_privileges(
         &self,
         cx: &Context,
