@@ -103,10 +103,11 @@ install_missing "${build_needs[@]}" /usr/include/sys/acl.h=libacl1-dev fusermoun
     /usr/lib/python3/dist-packages/prometheus_client=python3-prometheus-client bindfs=bindfs \
     mergerfs=mergerfs sshfs=sshfs /usr/lib/openssh/sftp-server=openssh-sftp-server \
     /usr/include/fuse3/fuse.h=libfuse3-dev \
-    qemu-system-x86_64=qemu-system-x86 busybox=busybox-static cpio=cpio ||
+    qemu-system-x86_64=qemu-system-x86 busybox=busybox-static cpio=cpio \
+    gcc-12=gcc-12 pahole=pahole patch=patch xz=xz-utils ||
     echo "going on without: what needs them is skipped" >&2
 
-for script in scripts/*.sh tests/workloads/*.sh .ci/run; do
+for script in scripts/*.sh kernel/*.sh tests/workloads/*.sh .ci/run; do
     bash -n "$script" || failed+=("syntax of $script")
 done
 if component fmt rustfmt; then

@@ -4,72 +4,32 @@
 # configuration of its own, unpacked below target/vm, and not installed. No KVM, so that it runs
 # inside of other virtual machines.
 #
-# usage: scripts/vm.sh [-t SECONDS] SERIES SCRIPT [FILE[:PLACE]]...
+# usage: scripts/vm.sh [-t SECONDS] [-m MODULE]... SERIES SCRIPT [FILE[:PLACE]]...
+#        scripts/vm.sh -r SERIES
 #
 # SERIES is 6.1 or 6.12: the newest such kernel for clouds. SCRIPT is for busybox's sh, which runs
 # it as root; what it prints on stderr is shown when it fails. Each FILE is in the machine too,
 # where it is here or at PLACE, with the libraries that it needs. There is FUSE; there is no disk
-# and no network. -t is how long the machine may run: 120 s.
+# and no network. -t is how long the machine may run: 120 s. -m is a kernel module to load first.
+# -r fetches the kernel, if that was not done before, and prints which one it is.
 #
 # Exit codes: the script's; 77 when there can be no such machine here, with the reason on stderr;
 # 70 when the machine ended before the script; 124 when it was not done in time.
 set -euo pipefail
+. "$(dirname "$0")/debian.sh"
 
 usage() {
-    sed -n 's/^# usage/usage/p' "$0" >&2
+    sed -n '/^# usage/,/^#$/s/^# \?//p' "$0" >&2
     exit 64
-}
-
-# why_not REASON: ends, because there can be no machine here.
-why_not() {
-    echo "$*" >&2
-    exit 77
-}
-
-# mirror: the address of the Debian archive that this machine installs from.
-mirror() {
-    # shellcheck disable=SC2016 # apt replaces them.
-    apt-get indextargets --format '$(COMPONENT) $(REPO_URI)' 'Created-By: Packages' |
-        awk '$1 == "main" && $2 ~ /\/debian\/$/ && !found { print $2; found = 1 }'
-}
-
-# configure SUITE: writes an apt configuration with this suite alone, and with the machine's own
-# way to the network.
-configure() {
-    local from key=/usr/share/keyrings/debian-archive-keyring.gpg
-    from=$(mirror)
-    [ -n "$from" ] || { echo "apt has no Debian archive" >&2; return 1; }
-    mkdir -p "$work/apt/lists/partial" "$work/apt/cache/archives/partial"
-    [ -e "$key" ] && key=" [signed-by=$key]" || key=
-    echo "deb$key $from $1 main" >"$work/apt/sources.list"
-    apt-config dump | grep '^Acquire::' >"$work/apt/apt.conf" || true
-    cat >>"$work/apt/apt.conf" <<END
-Dir::Etc::Main "/dev/null";
-Dir::Etc::Parts "/dev/null";
-Dir::Etc::SourceList "$work/apt/sources.list";
-Dir::Etc::SourceParts "/dev/null";
-Dir::State::Lists "$work/apt/lists";
-Dir::State::Status "/dev/null";
-Dir::Cache "$work/apt/cache";
-APT::Architecture "amd64";
-APT::Architectures { "amd64"; };
-APT::Sandbox::User "";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-Acquire::Retries "1";
-Acquire::http::Timeout "20";
-Acquire::https::Timeout "20";
-END
 }
 
 # fetch SUITE: makes work/kernel, with the image, and with FUSE where that is a module.
 fetch() {
     local package
-    configure "$1" && cd "$work/apt" && export APT_CONFIG=$PWD/apt.conf || return
-    timeout 120 apt-get -qq update </dev/null || return
+    use_suite "$1" "$work/apt" || return
     package=$(apt-cache pkgnames "linux-image-$series." | grep -- '-cloud-amd64$' | sort -V | tail -n 1)
     [ -n "$package" ] || { echo "the archive does not have it" >&2; return 1; }
-    timeout 300 apt-get -qq download "$package" </dev/null || return
+    download "$package" || return
     dpkg-deb --fsys-tarfile "$package"_*.deb |
         tar -x --wildcards './boot/vmlinuz-*' '*/kernel/fs/fuse/*' || return
     mkdir "$work/kernel"
@@ -101,11 +61,22 @@ place() {
     done
 }
 
+# release: which kernel it is, as its file says.
+release() {
+    local at
+    at=$(od -An -tu2 -j 526 -N 2 "$kernel/vmlinuz")
+    dd "if=$kernel/vmlinuz" bs=1 skip=$((at + 512)) count=80 2>/dev/null | cut -d ' ' -f 1
+}
+
 # build: what the machine starts with.
 build() {
+    local module number=10
     mkdir -p "$root"/{bin,dev,mnt,proc,sys,tmp}
     place "$(command -v busybox):/bin/busybox" "$script:/script" "$@"
-    [ ! -e "$kernel/fuse.ko" ] || place "$kernel/fuse.ko:/fuse.ko"
+    [ ! -e "$kernel/fuse.ko" ] || modules=("$kernel/fuse.ko" "${modules[@]}")
+    for module in "${modules[@]}"; do
+        place "$module:/modules/$((number++)).ko"
+    done
     cat >"$root/init" <<'END'
 #!/bin/busybox sh
 # Output goes to the second serial port, errors go to the first one, and to the third how far it is.
@@ -117,7 +88,9 @@ mount -t sysfs none /sys
 mount -t tmpfs none /tmp
 mount -t tracefs none /sys/kernel/tracing
 mount -t bpf none /sys/fs/bpf
-[ ! -e /fuse.ko ] || insmod /fuse.ko
+for module in /modules/*.ko; do
+    [ ! -e "$module" ] || insmod "$module"
+done
 mount -t fusectl none /sys/fs/fuse/connections
 for port in 0 1 2; do stty raw <"/dev/ttyS$port"; done
 echo up >/dev/ttyS2
@@ -150,16 +123,20 @@ run() {
 }
 
 seconds=120
-while getopts t: option; do
+modules=()
+print_release=
+while getopts t:m:r option; do
     case $option in
     t) seconds=$OPTARG ;;
+    m) modules+=("$OPTARG") ;;
+    r) print_release=yes ;;
     *) usage ;;
     esac
 done
 shift $((OPTIND - 1))
-[ $# -ge 2 ] || usage
-series=$1 script=$2
-shift 2
+[ $# -ge 2 ] || [ "$print_release$#" = yes1 ] || usage
+series=$1 script=${2-}
+shift $(($# > 1 ? 2 : 1))
 case $series in
 6.1) suite=bookworm ;;
 6.12) suite=bookworm-backports ;;
@@ -174,7 +151,7 @@ done
 if ldd "$(command -v busybox)" >/dev/null 2>&1; then
     why_not "busybox needs libraries (package busybox-static)"
 fi
-for file in "$script" "${@%%:*}"; do
+for file in ${script:+"$script"} "${modules[@]}" "${@%%:*}"; do
     [ -r "$file" ] || { echo "vm.sh: $file: cannot be read" >&2; exit 66; }
 done
 
@@ -193,6 +170,10 @@ trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 
 have_kernel "$suite"
+if [ -n "$print_release" ]; then
+    release
+    exit 0
+fi
 build "$@"
 status=0
 run || status=$?
