@@ -190,11 +190,11 @@ _fusex() {
                     return 0
                     ;;
                 --type)
-                    COMPREPLY=($(compgen -W "dir mem" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "dir mem merge" -- "${cur}"))
                     return 0
                     ;;
                 -t)
-                    COMPREPLY=($(compgen -W "dir mem" -- "${cur}"))
+                    COMPREPLY=($(compgen -W "dir mem merge" -- "${cur}"))
                     return 0
                     ;;
                 -o)

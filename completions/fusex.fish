@@ -63,8 +63,9 @@ complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l trace -d 'Whe
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l mount -d 'A storm on this mount, whoever serves it. Its server is killed, and somebody has to start it again; files are made and removed in a directory of the test\'s own' -r -F
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l pid -d 'The process that serves it' -r
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l pid-command -d 'A shell command that prints its process id; it is run again after each death' -r
-complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s t -l type -d 'What to mount [default: dir; both for the matrix]' -r -f -a "dir\t'A directory of this machine'
-mem\t'Files in memory, gone with the mount'"
+complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s t -l type -d 'What to mount; merge, where nothing can be changed, for the matrix alone [default: dir; all for the matrix]' -r -f -a "dir\t'A directory of this machine'
+mem\t'Files in memory, gone with the mount'
+merge\t'Files made of pieces: see [`pieces`](super::pieces). Nothing can be changed there'"
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -s o -d 'Mount options as for \'fusex mount\'; may be repeated' -r
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l transport -d 'How requests and replies travel: auto, dev or splice [default: auto; dev, and splice for READ and WRITE, for the matrix]' -r
 complete -c fusex -n "__fish_fusex_using_subcommand crash-test" -l report -d 'Also write one HTML page with all of it, such as for a bug report' -r -F

@@ -79,6 +79,11 @@ fn with_another_registration_of_a_file() {
 }
 
 #[test]
+fn with_a_connection_that_looks_idle() {
+    is_needed("busy", "--operation pieces-late --point source-asked -t merge");
+}
+
+#[test]
 fn without_pages_beforehand() {
     need_mounts!();
     let storm = "--kill-worker=1500 --every 2 --ops large-write -o nopassthrough -s --seed 1";

@@ -19,6 +19,9 @@
 //! * **Refused.** A packet that the framing refuses by its header (no permission, say) fails the
 //!   call that comes to it. The next call reads over it, verifies its footer as any other (which is
 //!   what makes its lengths believable), and goes on behind it.
+//! * **Nothing of it outlives the process.** How far a stream has been read is private memory: where a
+//!   process takes another one's place, the owner asks for the bytes anew, as `fs::merge` does, or
+//!   connects anew and skips to where it was.
 //! * **The pipe is full** when it has no buffer free, with however few bytes in them. EAGAIN of a
 //!   splice means that, or that the socket is empty; the pipe's own poll(2) tells which.
 //!   SO_RCVLOWAT is left alone: a splice of less than that would never be ready.
@@ -36,6 +39,7 @@ pub use framing::{Fault, Framing, Header, LONGEST};
 
 use super::{Packets, Pipe, Sink, Stopped};
 use crate::Errno;
+use crate::recovery::points::{self, Point};
 use crate::sys::{Fd, pipe};
 
 /// Bytes that are collected in memory. The room is kept for the next time.
@@ -428,6 +432,9 @@ impl<F: Framing> Section<F> {
     fn arrived(&mut self, count: usize) {
         if let Phase::Body { left, .. } = &mut self.phase {
             *left -= count;
+        }
+        if count > 0 {
+            points::reach(Point::Streaming);
         }
     }
 

@@ -129,7 +129,8 @@ pub struct CrashTestArgs {
     )]
     pid_command: Option<String>,
 
-    /// What to mount [default: dir; both for the matrix]
+    /// What to mount; merge, where nothing can be changed, for the matrix alone [default: dir; all
+    /// for the matrix]
     #[arg(
         short = 't',
         long = "type",
@@ -249,6 +250,11 @@ impl CrashTestArgs {
             (self.oom, Fault::Oom),
             (self.core, Fault::Core),
         ];
+        let faulty = faults.iter().any(|(on, _)| *on);
+        let storms = self.kill_worker.is_some() || self.kill_supervisor.is_some();
+        if self.fs_type == Some(FsKind::Merge) && (faulty || storms) {
+            return Err(usage("-t merge: nothing can be changed there: --matrix alone tests it"));
+        }
         let seed = self.seed.unwrap_or_else(random_seed);
         let storm = self.storm(seed)?;
         let default = || PathBuf::from(format!("fusex-crash-{seed}.json"));

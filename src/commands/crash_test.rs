@@ -149,8 +149,10 @@ fn run_storm(
 
 /// What was mounted, as the options of this command say it.
 fn mounted(kind: FsKind, arguments: &[String]) -> String {
-    let name = if kind == FsKind::Mem { "mem" } else { "dir" };
-    std::iter::once(name).chain(arguments.iter().map(String::as_str)).collect::<Vec<_>>().join(" ")
+    std::iter::once(kind.name())
+        .chain(arguments.iter().map(String::as_str))
+        .collect::<Vec<_>>()
+        .join(" ")
 }
 
 /// Runs a trace until something is wrong, and makes it smaller if there is a file for that.

@@ -3,6 +3,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `target` | the mount under test, and who serves it |
+//! | `pieces` | what a mount of pieces is made of |
 //! | `matrix` | every operation, killed at every point |
 //! | `storm` | deaths at random moments |
 //! | `workload` | what uses the mount meanwhile, and checks every answer |
@@ -15,6 +16,7 @@
 
 pub mod faults;
 pub mod matrix;
+pub mod pieces;
 pub mod replay;
 pub mod report;
 pub mod storm;

@@ -10,6 +10,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use tempfile::TempDir;
 
 use super::CrashError;
+use super::pieces::Pieces;
 use crate::mount::mountinfo;
 use crate::recovery::arena::{Arena, Origin};
 use crate::recovery::board::{Board, Cell};
@@ -41,6 +43,19 @@ pub enum FsKind {
     Passthrough,
     /// Files in memory, gone with the mount.
     Mem,
+    /// Files made of pieces: see [`pieces`](super::pieces). Nothing can be changed there.
+    Merge,
+}
+
+impl FsKind {
+    /// Its name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            FsKind::Passthrough => "dir",
+            FsKind::Mem => "mem",
+            FsKind::Merge => "merge",
+        }
+    }
 }
 
 /// A mount of this program, for a test.
@@ -51,6 +66,7 @@ pub struct Target {
     board: Board,
     points: Points,
     kind: FsKind,
+    pieces: Option<Arc<Pieces>>,
     dir: TempDir,
 }
 
@@ -96,14 +112,20 @@ impl Target {
             .chain(arguments.iter().copied())
             .map(String::from)
             .collect();
-        if kind == FsKind::Mem {
-            all.extend(["-t".into(), "mem".into()]);
+        if kind != FsKind::Passthrough {
+            all.extend(["-t".into(), kind.name().into()]);
         }
+        let pieces = match kind {
+            FsKind::Merge => Some(Arc::new(Pieces::new(dir.path())?)),
+            FsKind::Passthrough | FsKind::Mem => None,
+        };
         let log = File::create(dir.path().join("server.log")).map_err(CrashError::io("its log"))?;
         let mut command = Command::new(program);
         command.args(&all);
-        if kind == FsKind::Passthrough {
-            command.arg(dir.path().join("source"));
+        match &pieces {
+            Some(pieces) => drop(command.arg(pieces.manifest())),
+            None if kind == FsKind::Passthrough => drop(command.arg(dir.path().join("source"))),
+            None => {}
         }
         command.arg(dir.path().join("point")).stdin(Stdio::null()).stdout(Stdio::piped());
         // What it may leave in its working directory goes with the rest.
@@ -118,7 +140,9 @@ impl Target {
             Ok((arena.board(), points?))
         });
         match attached {
-            Ok((board, points)) => Ok(Target { server, arguments: all, board, points, kind, dir }),
+            Ok((board, points)) => {
+                Ok(Target { server, arguments: all, board, points, kind, pieces, dir })
+            }
             Err(error) => {
                 let log = std::fs::read_to_string(dir.path().join("server.log"));
                 take_away(dir.path(), &mut server);
@@ -132,7 +156,7 @@ impl Target {
         self.dir.path().join("point")
     }
 
-    /// What lies below the mount; `None` in memory.
+    /// What lies below the mount; `None` where that is nothing alike.
     pub fn lower(&self) -> Option<PathBuf> {
         (self.kind == FsKind::Passthrough).then(|| self.dir.path().join("source"))
     }
@@ -145,6 +169,11 @@ impl Target {
     /// What is mounted.
     pub fn kind(&self) -> FsKind {
         self.kind
+    }
+
+    /// What a mount of pieces is made of.
+    pub fn pieces(&self) -> Option<Arc<Pieces>> {
+        self.pieces.clone()
     }
 
     /// The arguments of its server.

@@ -29,6 +29,9 @@ impl Slot {
         let length = pipe::splice(device, None, pipe.write, None, most)?;
         let stays = self.take_head(pipe, length)?;
         points::reach_with(Point::Read, || self.asked());
+        if stays {
+            points::reach_with(Point::DataInPipe, || self.asked());
+        }
         self.journal().begin();
         points::reach_with(Point::Begun, || self.asked());
         Ok((length, stays))

@@ -87,6 +87,7 @@ macro_rules! points {
 
 points! {
     Read, Request, "read", "the request lies in the slot";
+    DataInPipe, Request, "data-in-pipe", "the request lies in the slot, its data in the slot's pipe";
     Begun, Request, "begun", "its time is noted";
     Dispatched, Request, "dispatched", "it is decoded and about to be carried out";
     Intending, Request, "before-intent", "the state before the change is known, and not noted";
@@ -103,8 +104,14 @@ points! {
     ForgetNoted, Request, "forget-noted", "the progress of a FORGET is noted";
     Listing, Request, "listing", "the lookup of an entry is counted, and the entry not listed";
     Listed, Request, "listed", "an entry is listed";
+    SourceAsked, Request, "source-asked", "a framed source is asked, and its answer not begun";
+    SourceAnswers, Request, "source-answers", "the header of its answer is read";
+    Streaming, Request, "streaming", "some payload has come out of its socket";
+    SourceTaken, Request, "source-taken", "all that was asked for is taken";
+    SourceIdle, Request, "source-idle", "its connection is noted to be idle";
     PipeHead, Request, "pipe-head", "the reply's header is in the pipe";
     PipeFilled, Request, "pipe-filled", "the reply is in the pipe";
+    PipeParted, Request, "pipe-parted", "a slot has let go of a pipe, and not closed it";
     Finished, Request, "before-done", "the result is known, and not stored";
     Done, Request, "after-done", "the reply is stored";
     Replied, Request, "after-reply", "the kernel has the reply";
@@ -163,6 +170,8 @@ pub enum Protection {
     Backing,
     /// Slots are touched and locked before the first read.
     Prefault,
+    /// A connection to a framed source is noted to be busy while an answer is under way.
+    Busy,
 }
 
 impl Protection {
@@ -174,6 +183,7 @@ impl Protection {
         Protection::Append,
         Protection::Backing,
         Protection::Prefault,
+        Protection::Busy,
     ];
 
     /// Its name on the command line.
@@ -185,6 +195,7 @@ impl Protection {
             Protection::Append => "append",
             Protection::Backing => "backing",
             Protection::Prefault => "prefault",
+            Protection::Busy => "busy",
         }
     }
 

@@ -78,7 +78,8 @@ pub struct SessionConfig {
     /// thick and fast; zero: it sleeps at once.
     pub spin: Duration,
     /// All threads read the mount's own /dev/fuse, none a clone: for who keeps that one
-    /// descriptor while all processes are gone. What was read from a clone ends with it.
+    /// descriptor while all processes are gone. What was read from a clone ends with it, and what
+    /// is in a pipe too: requests are read into their slots alone.
     pub one_device: bool,
     /// How requests and replies travel.
     pub transport: Transport,
@@ -334,7 +335,8 @@ impl<F: Filesystem> Shared<F> {
         let patience = self.patience();
         let room = slot.room();
         let place = (slot.journal(), index);
-        let splicing = Splicing::new(self.config.transport, place, self.fds, self.board, room);
+        let (transport, into_slots) = (self.config.transport, self.config.one_device);
+        let splicing = Splicing::new(transport, into_slots, place, self.fds, self.board, room);
         let (length, incoming, follower) = (0, None, None);
         Some(Server { connection, slot, length, incoming, patience, splicing, follower })
     }

@@ -24,6 +24,9 @@ const INIT_TIMEOUT: i32 = 10_000;
 /// Bytes that a WRITE carries at the most unless more is asked for: a serving thread keeps
 /// twice as much locked in memory.
 const DEFAULT_MAX_WRITE: u32 = 1 << 20;
+/// The same with `--transport splice`: a pipe has 256 buffers at the most without
+/// CAP_SYS_RESOURCE, and a request of a mebibyte needs some more.
+const SPLICED_MAX_WRITE: u32 = 512 << 10;
 /// The kernel's own default of fs.fuse.max_pages_limit, and its fixed limit before 6.13.
 const DEFAULT_MAX_PAGES: u32 = 256;
 /// Protocol that fusex needs at the least: Linux 5.4.
@@ -236,11 +239,15 @@ fn choose<F: Filesystem>(
         | InitFlags::FUSE_PARALLEL_DIROPS
         | InitFlags::FUSE_AUTO_INVAL_DATA
         | InitFlags::FUSE_ASYNC_DIO;
+    let max_write = match config.transport {
+        Transport::Splice => SPLICED_MAX_WRITE,
+        Transport::Auto | Transport::Dev | Transport::Uring => DEFAULT_MAX_WRITE,
+    };
     let mut negotiation = Negotiation {
         minor: init.minor,
         offered: init.flags,
         wanted,
-        max_write: DEFAULT_MAX_WRITE.min(max_pages.saturating_mul(page())),
+        max_write: max_write.min(max_pages.saturating_mul(page())),
         max_readahead: init.max_readahead,
         max_background,
         congestion_threshold: congestion.clamp(1, max_background),
@@ -336,6 +343,19 @@ mod tests {
         let offered = offered | InitFlags::FUSE_INIT_EXT;
         let got = negotiate(&config, &kernel(45, offered), InitFlags::FUSE_PASSTHROUGH);
         assert_eq!(got.protocol.flags, offered);
+    }
+
+    #[test]
+    fn a_request_fits_a_pipe_that_it_comes_through() {
+        let offered = InitFlags::FUSE_MAX_PAGES;
+        let config = SessionConfig { transport: Transport::Splice, ..SessionConfig::default() };
+        let got = negotiate(&config, &kernel(45, offered), InitFlags::empty());
+        let pipe = crate::buffer::Pipe::create(got.max_write as usize).unwrap();
+        assert!(pipe.slots() >= got.max_write as usize / 4096 + 3, "{} bytes", got.max_write);
+        pipe.close();
+        let config = SessionConfig { max_write: Some(1 << 20), ..config };
+        let got = negotiate(&config, &kernel(45, offered), InitFlags::empty());
+        assert_eq!(got.max_write, 1 << 20, "who asks for more gets it");
     }
 
     #[test]

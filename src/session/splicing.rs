@@ -5,6 +5,10 @@
 //! data of a WRITE, which come into the slot (see `recovery::incoming`). A pipe that still holds
 //! something behind that, or behind an error, is closed, and the slot gets another.
 //!
+//! It does not outlive all processes of a mount. Where a service manager keeps a mount over that
+//! ([`SessionConfig::one_device`](super::SessionConfig::one_device)), no request is read through it:
+//! the data of a WRITE would be lost with it.
+//!
 //! While a thread waits for a request by splice(2) the kernel holds the pipe's lock: nobody but the
 //! slot's own thread, and a takeover behind its death, may ask the pipe anything.
 
@@ -20,6 +24,7 @@ use crate::fs::Result;
 use crate::recovery::board::{Board, Cell};
 use crate::recovery::fds::{Fds, Kind};
 use crate::recovery::journal::Journal;
+use crate::recovery::points::{self, Point};
 use crate::recovery::slot::Slot;
 use crate::sys::memory::PAGE;
 use crate::sys::pipe;
@@ -28,6 +33,9 @@ use crate::wire::{Opcode, encode};
 /// What one serving thread moves data with.
 pub(super) struct Splicing {
     transport: Transport,
+    /// No request is read through a pipe: where all processes are killed pipes are gone, and
+    /// slots are not.
+    into_slots: bool,
     reads: Choice,
     writes: Writes,
     pipe: SlotPipe,
@@ -64,6 +72,7 @@ struct SlotPipe {
 impl Splicing {
     pub(super) fn new(
         transport: Transport,
+        into_slots: bool,
         (journal, index): (Journal, usize),
         fds: Fds,
         board: Board,
@@ -71,12 +80,13 @@ impl Splicing {
     ) -> Splicing {
         let pipe = SlotPipe { journal, fds, index: index as u32, room, pipe: None, board };
         let (reads, writes) = (Choice::default(), Writes::default());
-        Splicing { transport, reads, writes, pipe, board, counted: 0 }
+        Splicing { transport, into_slots, reads, writes, pipe, board, counted: 0 }
     }
 
     /// The pipe that the next request is to be read through; `None`: into the slot at once.
     pub(super) fn expect(&mut self) -> Option<Pipe> {
         let way = match self.transport {
+            _ if self.into_slots => Way::Copy,
             Transport::Splice => Way::Splice,
             Transport::Auto if self.writes.in_row >= ROW => self.writes.begin(),
             Transport::Auto | Transport::Dev | Transport::Uring => Way::Copy,
@@ -271,6 +281,7 @@ fn close(journal: Journal, fds: Fds, index: u32) {
             let _ = fds.begin(fd, Kind::Pipe, index);
         }
         journal.set_pipe(None);
+        points::reach_with(Point::PipeParted, || journal.carried_out().unwrap_or_default());
         fds.close_if(read, Kind::Pipe, index);
         fds.close_if(write, Kind::Pipe, index);
     }

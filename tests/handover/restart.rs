@@ -2,8 +2,14 @@
 
 use std::time::Duration;
 
+use fusex::recovery::arena::{Arena, Origin};
+use fusex::recovery::points::{Action, Armed, Point, Points};
+use fusex::supervise::handover::STORED_ARENA;
+use fusex::sys::Fd;
+use fusex::wire::Opcode;
+
 use crate::caller::Caller;
-use crate::common::{Mode, NEVER, SERVED, WRITEBACK};
+use crate::common::{Mode, NEVER, SERVED, SOON, SPLICED, WRITEBACK, wait_until};
 use crate::need_mounts;
 use crate::unit::Unit;
 
@@ -170,6 +176,34 @@ fn a_lock_that_somebody_else_has_taken_meanwhile_is_lost() {
     assert_eq!(held(&unit, &["posix it w 0 10", "posix it w 20 10"])[1], "EAGAIN");
     holder.all(&["posix it w 0 10"]);
     assert_eq!(beside.ask("ofd it w 0 5"), "EAGAIN");
+}
+
+/// The kill points of a mount.
+fn points(unit: &Unit) -> Points {
+    let arena = Fd::from_owned(unit.manager().kept(STORED_ARENA));
+    Points::of(&Arena::attach(arena, Origin::Inherited).unwrap()).unwrap()
+}
+
+#[test]
+fn the_data_of_a_write_that_is_under_way_is_kept() {
+    need_mounts!();
+    for way in [SPLICED, &["-o", "nopassthrough", "--transport", "splice", "-s", "--no-resend"]] {
+        let mut unit = Unit::managed(way, None);
+        let mut caller = unit.caller();
+        caller.all(&["make file file", "write file before-"]);
+        let pids = unit.until_serving();
+        let write = Armed::kill(Point::Dispatched).of(Opcode::FUSE_WRITE as u32);
+        let points = points(&unit);
+        points.arm(Armed { action: Action::Hang, ..write }, None, None);
+        caller.tell("write file behind");
+        assert!(wait_until(SOON, || points.fired()[0] > 0), "{way:?}: {}", unit.log());
+        unit.kill(pids);
+        points.disarm();
+        unit.restart();
+        assert_eq!(caller.answer(), "ok", "{way:?}: {}", unit.log());
+        assert_eq!(caller.ask("get file"), "ok before-behind", "{way:?}");
+        assert_eq!(unit.number("damaged_records"), 0, "{way:?}");
+    }
 }
 
 /// Callers that work while `kill` does what it does.

@@ -6,6 +6,10 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
+use fusex::crash::target::{FsKind, Target};
+use fusex::recovery::board::Cell;
+use fusex::recovery::fds::FIRST;
+use fusex::recovery::points::{Armed, Point};
 use nix::sys::signal::Signal;
 
 use crate::common::{DEFAULT, Mode, Mount, SERVED, SINGLE, SOON, wait_until};
@@ -126,4 +130,47 @@ fn nothing_leaks_with_several() {
 fn nothing_leaks_under_load() {
     need_mounts!();
     nothing_leaks(SERVED, true);
+}
+
+/// The pipes that are open in the table of a mount, and how many ends of each.
+fn pipes(target: &Target) -> BTreeMap<String, usize> {
+    let supervisor = target.process(Cell::SupervisorPid).unwrap().pid;
+    let mut all = BTreeMap::new();
+    for entry in fs::read_dir(format!("/proc/{supervisor}/fd")).unwrap().flatten() {
+        let number = entry.file_name().to_str().and_then(|name| name.parse().ok());
+        let link = fs::read_link(entry.path()).unwrap_or_default().display().to_string();
+        if number >= Some(FIRST) && link.starts_with("pipe:") {
+            *all.entry(link).or_default() += 1;
+        }
+    }
+    all
+}
+
+#[test]
+fn a_pipe_that_is_let_go_is_closed_whoever_dies_meanwhile() {
+    need_mounts!();
+    let mode = ["-s", "-o", "nopassthrough,cache=never", "--transport", "splice"];
+    let program = Path::new(env!("CARGO_BIN_EXE_fusex"));
+    let target = Target::start_program(program, FsKind::Passthrough, &mode).unwrap();
+    let (path, data) = (target.point().join("file"), vec![7; 100_000]);
+    fs::write(target.lower().unwrap().join("file"), &data).unwrap();
+    assert!(fs::read(&path).unwrap() == data);
+    // Another one was open before, such as that for its output, which has its other end elsewhere.
+    let (other, mut known): (BTreeMap<_, _>, BTreeMap<_, _>) =
+        pipes(&target).into_iter().partition(|(_, ends)| *ends == 1);
+    assert_eq!(known.values().copied().collect::<Vec<_>>(), [2], "{known:?} beside {other:?}");
+    for round in 0..3 {
+        // The reply is in the pipe, and whoever takes over has to let it go.
+        let (filled, parted) = (Armed::kill(Point::PipeFilled), Armed::kill(Point::PipeParted));
+        target.points().arm(filled, Some(parted), None);
+        assert!(fs::read(&path).unwrap() == data, "round {round}");
+        assert_eq!(target.points().fired(), [1, 1], "round {round}");
+        target.points().disarm();
+        let mut now = pipes(&target);
+        now.retain(|pipe, _| !other.contains_key(pipe));
+        assert_eq!(now.values().copied().collect::<Vec<_>>(), [2], "round {round}: {now:?}");
+        assert_ne!(now, known, "round {round}: it had to be another one");
+        known = now;
+    }
+    target.stop().unwrap();
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::calls::{Caller, Deed, Neighbour};
 use super::{Setup, Steps};
 use crate::crash::CrashError;
-use crate::crash::target::{FsKind, SOON, Target, wait_until};
+use crate::crash::target::{SOON, Target, wait_until};
 use crate::recovery::board::Cell;
 use crate::recovery::points::{Action, Armed, Point};
 
@@ -16,11 +16,7 @@ const LIMIT: Duration = Duration::from_secs(6);
 
 pub(super) fn run(setup: &Setup<'_>, steps: &mut Steps) -> Result<(), CrashError> {
     let target = setup.start(&["--request-timeout", TIMEOUT])?;
-    // In memory it is the commit that makes a name.
-    let made = match setup.kind {
-        FsKind::Passthrough => Point::Called,
-        FsKind::Mem => Point::Committed,
-    };
+    let made = setup.made()?;
     let places =
         [(Deed::Mkdir, made), (Deed::Read, Point::Dispatched), (Deed::Write, Point::Called)];
     for (deed, point) in places {

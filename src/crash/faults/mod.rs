@@ -27,6 +27,7 @@ use super::CrashError;
 use super::report::{FaultReport, SCHEMA};
 use super::target::{FsKind, Target};
 use crate::recovery::board::{Board, Cell};
+use crate::recovery::points::Point;
 
 /// A fault other than a death.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,6 +116,18 @@ impl Setup<'_> {
             given.strip_prefix(option).is_some_and(|rest| rest.is_empty() || rest.starts_with('='))
         };
         self.arguments.iter().any(is)
+    }
+
+    /// Where a name has just been made: in memory it is the commit that makes it.
+    fn made(&self) -> Result<Point, CrashError> {
+        match self.kind {
+            FsKind::Passthrough => Ok(Point::Called),
+            FsKind::Mem => Ok(Point::Committed),
+            FsKind::Merge => {
+                let why = "merge: nothing can be changed there: the matrix alone tests it";
+                Err(CrashError::Failed(why.into()))
+            }
+        }
     }
 
     /// Whether a request that hangs holds up all others.

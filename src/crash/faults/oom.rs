@@ -4,7 +4,7 @@ use super::calls::{Caller, Deed, Neighbour};
 use super::group::Group;
 use super::{Setup, Steps, deaths};
 use crate::crash::CrashError;
-use crate::crash::target::{FsKind, Process, SOON, Target, wait_until};
+use crate::crash::target::{Process, SOON, Target, wait_until};
 use crate::recovery::board::Cell;
 use crate::recovery::points::{Action, Armed, Point};
 
@@ -32,10 +32,7 @@ pub(super) fn run(setup: &Setup<'_>, steps: &mut Steps) -> Result<Option<String>
         return Err(CrashError::Failed(format!("processes are missing: {}", target.log())));
     }
     processes.iter().try_for_each(|process| group.add(process))?;
-    let point = match setup.kind {
-        FsKind::Passthrough => Point::Called,
-        FsKind::Mem => Point::Committed,
-    };
+    let point = setup.made()?;
     for (count, (deed, point)) in (1..).zip([(Deed::Mkdir, point), (Deed::Read, Point::Dispatched)])
     {
         exhaust(&target, &group, steps, deed, point, count)?;

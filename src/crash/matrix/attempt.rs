@@ -4,7 +4,7 @@
 //! the scene is taken away. Between them the crash is armed and waited for. What does not come
 //! back in time hangs.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
@@ -54,7 +54,7 @@ struct Player {
 enum Act {
     Prepared(i32, Result<usize, String>),
     Acted,
-    Looked(Vec<String>),
+    Looked(Result<Vec<String>, String>),
     Left(Result<(), String>),
 }
 
@@ -122,7 +122,7 @@ pub(super) fn play(
     let Some(Act::Looked(seen)) = player.next() else { return outcome.hung("looking afterwards") };
     player.cue();
     match player.next() {
-        Some(Act::Left(Ok(()))) => outcome.seen = Ok(seen),
+        Some(Act::Left(Ok(()))) => outcome.seen = seen,
         Some(Act::Left(Err(error))) => {
             outcome.seen = Err(format!("removing the directory afterwards: {error}"));
         }
@@ -158,12 +158,11 @@ impl Outcome {
 
 impl Player {
     fn new(step: Step, target: &Target, name: &str) -> Player {
-        let dir = target.point().join(name);
-        let lower = target.lower().map(|lower| lower.join(name));
+        let scene = Scene::new(target, name);
         let ((cues, cue), (tell, done)) = (channel(), channel());
         std::thread::spawn(move || {
             // Nobody listens any more where the run was given up.
-            let _ = perform(&step, dir, lower, &cue, &tell);
+            let _ = perform(&step, scene, &cue, &tell);
         });
         Player { cues, done }
     }
@@ -187,16 +186,10 @@ fn come_to_rest(dir: &Path) -> std::io::Result<()> {
 }
 
 /// All four acts; `None`: nobody waits for them any more.
-fn perform(
-    step: &Step,
-    dir: PathBuf,
-    lower: Option<PathBuf>,
-    cue: &Receiver<()>,
-    tell: &Sender<Act>,
-) -> Option<()> {
+fn perform(step: &Step, mut scene: Scene, cue: &Receiver<()>, tell: &Sender<Act>) -> Option<()> {
     let caller = crate::sys::process::thread_id().as_raw();
-    let mut scene = Scene::new(dir, lower);
-    let prepared = std::fs::create_dir(&scene.dir)
+    let prepared = scene
+        .set()
         .and_then(|()| (step.prepare)(&mut scene))
         .and_then(|()| come_to_rest(&scene.dir));
     let failed = prepared.is_err();
@@ -214,7 +207,7 @@ fn perform(
     }
     scene.look_at_files();
     (step.look)(&mut scene);
-    let mut seen = scene.said;
+    let mut seen = std::mem::take(&mut scene.said);
     for (what, root) in [("mount", Some(&scene.dir)), ("below", scene.lower.as_ref())] {
         let Some(root) = root else { continue };
         match tree::tree(root) {
@@ -222,9 +215,9 @@ fn perform(
             Err(error) => seen.push(format!("{what}: {}", errno(&error))),
         }
     }
-    tell.send(Act::Looked(seen)).ok()?;
+    tell.send(Act::Looked(scene.fault.take().map_or(Ok(seen), Err))).ok()?;
     cue.recv().ok()?;
-    drop(scene.files);
-    let left = std::fs::remove_dir_all(&scene.dir).map_err(|error| errno(&error));
+    scene.files.clear();
+    let left = scene.strike().map_err(|error| errno(&error));
     tell.send(Act::Left(left)).ok()
 }

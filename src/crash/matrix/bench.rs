@@ -49,7 +49,7 @@ impl Mounted {
         let socket = client::find(&target.point()).map_err(failed)?;
         let neighbours = match flavour.threads {
             Threads::One => None,
-            Threads::Many => Some(Neighbours::start(&target.point())?),
+            Threads::Many => Some(Neighbours::start(&target)?),
         };
         Ok(Mounted { target, socket, neighbours })
     }

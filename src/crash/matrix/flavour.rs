@@ -46,6 +46,7 @@ impl Flavour {
             (FsKind::Mem, _) => "mem",
             (FsKind::Passthrough, false) => "passthrough",
             (FsKind::Passthrough, true) => "passthrough backed",
+            (FsKind::Merge, _) => "merge",
         };
         let spliced = if self.spliced { " spliced" } else { "" };
         let resend = if self.resend { "resend" } else { "no-resend" };
@@ -74,6 +75,8 @@ pub(super) fn flavours(config: &MatrixConfig) -> Vec<Flavour> {
         (FsKind::Passthrough, true, false),
         (FsKind::Mem, false, false),
         (FsKind::Mem, false, true),
+        (FsKind::Merge, false, false),
+        (FsKind::Merge, false, true),
     ] {
         for threads in [Threads::One, Threads::Many] {
             for resend in [true, false] {

@@ -58,7 +58,7 @@ pub struct MatrixConfig {
     pub operations: Vec<String>,
     /// The first crash; empty: all.
     pub points: Vec<Point>,
-    /// Empty: both.
+    /// Empty: all.
     pub file_systems: Vec<FsKind>,
     /// Empty: both.
     pub threads: Vec<Threads>,

@@ -1,4 +1,5 @@
-//! Where a step plays: a fresh directory, files that stay open, and what was seen.
+//! Where a step plays: a fresh directory, or files made of pieces, as they are; files that stay open;
+//! and what was seen.
 
 use std::fmt::Debug;
 use std::fs::File;
@@ -6,6 +7,7 @@ use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use nix::fcntl::OFlag;
@@ -13,25 +15,55 @@ use nix::unistd::{Whence, lseek};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::Errno;
+use crate::crash::pieces::Pieces;
+use crate::crash::target::Target;
 use crate::sys::Fd;
 
 /// One scene.
 pub(super) struct Scene {
     /// Its directory, through the mount.
     pub(super) dir: PathBuf,
-    /// The same directory below the mount; `None` in memory.
+    /// The same directory below the mount; `None` where that is nothing alike.
     pub(super) lower: Option<PathBuf>,
+    /// What is mounted is made of these, and nothing can be changed.
+    pub(super) pieces: Option<Arc<Pieces>>,
     /// Stay open to the end.
     pub(super) files: Vec<File>,
     /// Ends by itself soon: who lets go of a lock and the like.
     pub(super) helper: Option<JoinHandle<Option<File>>>,
     /// What was seen.
     pub(super) said: Vec<String>,
+    /// What is wrong whatever was seen at other times.
+    pub(super) fault: Option<String>,
 }
 
 impl Scene {
-    pub(super) fn new(dir: PathBuf, lower: Option<PathBuf>) -> Scene {
-        Scene { dir, lower, files: Vec::new(), helper: None, said: Vec::new() }
+    pub(super) fn new(target: &Target, name: &str) -> Scene {
+        let (point, pieces) = (target.point(), target.pieces());
+        Scene {
+            dir: if pieces.is_some() { point } else { point.join(name) },
+            lower: target.lower().map(|lower| lower.join(name)),
+            pieces,
+            files: Vec::new(),
+            helper: None,
+            said: Vec::new(),
+            fault: None,
+        }
+    }
+
+    /// Makes the directory.
+    pub(super) fn set(&self) -> io::Result<()> {
+        if self.pieces.is_none() { std::fs::create_dir(&self.dir) } else { Ok(()) }
+    }
+
+    /// Takes it away.
+    pub(super) fn strike(&self) -> io::Result<()> {
+        if self.pieces.is_none() { std::fs::remove_dir_all(&self.dir) } else { Ok(()) }
+    }
+
+    /// Notes what is wrong.
+    pub(super) fn fault(&mut self, what: String) {
+        self.fault.get_or_insert(what);
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

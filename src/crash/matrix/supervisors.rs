@@ -18,7 +18,7 @@ use crate::supervise::client;
 use crate::supervise::protocol::Request;
 
 /// The steps that are taken for all: of each way of recovering one.
-const STEPS: [&str; 7] = ["mkdir", "append", "write", "rename", "open", "flock", "read"];
+const STEPS: [&str; 8] = ["mkdir", "append", "write", "rename", "open", "flock", "read", "pieces"];
 /// Of these the short matrix takes one for each mount.
 const FEW: usize = 1;
 

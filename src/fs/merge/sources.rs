@@ -10,9 +10,29 @@
 //! Connections are in the shared table of descriptors, with a record each in the arena: to which
 //! source, whether it is busy, the number of its last request. A READ changes nothing: a successor
 //! carries it out anew, from its slot. So of an idle connection it needs the descriptor alone, as
-//! that stands between two answers. How far a busy one had been read cannot be known (a receive may
-//! have taken bytes and not come to note it), so it is closed. That is the whole recovery: no
-//! position in a stream is ever trusted that a dead worker was changing.
+//! that stands between two answers. A busy one is closed, and what it was to bring is asked for over
+//! another. That is the whole recovery: no position in a stream is ever trusted that a dead worker
+//! was changing. By when the worker is killed:
+//!
+//! | killed | the record | the successor |
+//! | --- | --- | --- |
+//! | before a connection is taken | idle | uses it: nothing was sent |
+//! | from then on, while the answer comes, goes into a pipe or into memory | busy | closes it, and asks anew |
+//! | behind the last byte, before that is noted | busy | the same: nothing would be wrong with it |
+//! | when that is noted | idle | uses it for the READ, which it carries out again unless the reply was sent |
+//! | while one is made or closed | begun, or nobody's | closes it |
+//!
+//! *Why no position.* A request names its offset, and servers keep nothing between two requests: so
+//! what is asked for once more is the same bytes, and none is lost or comes twice. The caller has
+//! seen nothing of the first answer: a reply becomes visible as a whole. To go on in the middle,
+//! position, state of the packet, the sum so far and the payload that came before it was wanted would
+//! have to be in the arena, and right after each system call: between a receive that has taken
+//! bytes and the store that says so lies an instruction at which a worker can die. A pipe's content
+//! tells how far a splice came, but nothing tells it of a copy.
+//!
+//! *What it costs.* For each connection that was busy at a death a new one, and once more the bytes
+//! of its request that had come: no more than one READ asks for, and a packet on each side. Idle
+//! ones cost nothing.
 //!
 //! # A peer that does not behave
 //!
@@ -39,6 +59,7 @@ use crate::buffer::section::Fault;
 use crate::buffer::{Packets, Section, Sink, Stopped};
 use crate::recovery::arena::Arena;
 use crate::recovery::fds::{Fds, Kind};
+use crate::recovery::points::{self, Point, Protection};
 use crate::recovery::table::Table;
 use crate::session::about_to_block;
 use crate::sys::{Fd, OpFd, device};
@@ -159,7 +180,7 @@ impl Sources {
             return Err(errno);
         }
         let fd = fd.keep();
-        let record = Record { request: 0, source: index as u32, fd: fd.number(), busy: 1 };
+        let record = Record { request: 0, source: index as u32, fd: fd.number(), busy: busy(true) };
         let id = self.table.publish(reserved, &record);
         self.fds.keep(fd, Kind::Own, number);
         self.link(id, 0, fd, source).inspect_err(|_| self.close(id, fd))
@@ -208,12 +229,16 @@ impl Sources {
     }
 
     /// Notes what a connection does.
-    fn note(&self, link: &Link, busy: bool) {
+    fn note(&self, link: &Link, is_busy: bool) {
         let change = |record: &mut Record| {
-            (record.request, record.busy) = (link.request, u64::from(busy));
+            (record.request, record.busy) = (link.request, busy(is_busy));
         };
         self.table.update(link.record, change);
     }
+}
+
+fn busy(is_busy: bool) -> u64 {
+    u64::from(is_busy && !points::is_off(Protection::Busy))
 }
 
 /// Gives out what an idle connection has in memory, if it is what is wanted; it was verified when
@@ -270,6 +295,7 @@ impl Lease<'_> {
             match sent {
                 Ok(()) => {
                     self.link = Some(link);
+                    points::reach(Point::SourceAsked);
                     return Ok(());
                 }
                 Err(errno) => {
@@ -309,6 +335,7 @@ impl Lease<'_> {
                 _ => return Err(self.fail()),
             }
         }
+        points::reach(Point::SourceAnswers);
         let link = self.link.as_mut().ok_or(Errno::EIO)?;
         let front = link.section.framing().front();
         match link.section.skip(front) {
@@ -334,6 +361,7 @@ impl Lease<'_> {
         let Some(mut link) = self.link.take() else { return };
         if self.finish(&mut link) {
             self.sources.note(&link, false);
+            points::reach(Point::SourceIdle);
             self.sources.list[self.index].idle().push(link);
         } else {
             self.sources.close(link.record, link.section.socket());
@@ -382,6 +410,9 @@ impl Packets for Lease<'_> {
         match link.section.take(want, sink) {
             Ok(taken) if taken == want => {
                 self.next += taken as u64;
+                if self.next == self.end {
+                    points::reach(Point::SourceTaken);
+                }
                 if self.next == self.end && link.section.framing().is_done() {
                     // Before the reader has its answer, and comes for more.
                     self.release();

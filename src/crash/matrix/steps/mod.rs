@@ -9,6 +9,7 @@
 //! | `dirs` | directories |
 //! | `locks` | locks, waiting ones too |
 //! | `forgets` | what the kernel lets go |
+//! | `pieces` | reading files made of pieces |
 
 mod attrs;
 mod data;
@@ -17,12 +18,14 @@ mod files;
 mod forgets;
 mod locks;
 mod names;
+mod pieces;
 
 use std::io;
 
 use super::flavour::{Flavour, Threads};
 use super::scene::Scene;
 use crate::crash::target::FsKind;
+use crate::fs::merge::frame::Checksum;
 use crate::recovery::points::{Armed, Point};
 use crate::wire::Opcode;
 
@@ -54,6 +57,8 @@ enum On {
     Backed,
     /// A served directory, with several threads.
     Threaded,
+    /// Files made of pieces: the framed ones have such a checksum.
+    Pieces(Checksum),
 }
 
 /// One step.
@@ -106,10 +111,11 @@ impl Step {
             return false;
         }
         match self.on {
-            On::Served => !flavour.backed,
+            On::Served => flavour.kind != FsKind::Merge && !flavour.backed,
             On::Directory => directory && !flavour.backed,
             On::Backed => directory,
             On::Threaded => directory && !flavour.backed && flavour.threads == Threads::Many,
+            On::Pieces(_) => flavour.kind == FsKind::Merge,
         }
     }
 
@@ -138,7 +144,15 @@ impl Step {
             Class::Tells => {}
             class => {
                 all.extend([Finished, Replied]);
-                if flavour.spliced && self.opcode == Opcode::FUSE_READ {
+                if flavour.spliced && self.opcode == Opcode::FUSE_WRITE {
+                    all.push(DataInPipe);
+                }
+                if matches!(self.on, On::Pieces(_)) {
+                    all.extend([SourceAsked, SourceAnswers, Streaming, SourceTaken, SourceIdle]);
+                }
+                // What has to be looked at does not come there.
+                let examined = self.on == On::Pieces(Checksum::Payload);
+                if flavour.spliced && self.opcode == Opcode::FUSE_READ && !examined {
                     all.extend([PipeHead, PipeFilled]);
                 }
                 if class != Class::Reads {
@@ -164,6 +178,7 @@ pub(super) fn all() -> Vec<Step> {
         dirs::steps(),
         locks::steps(),
         forgets::steps(),
+        pieces::steps(),
     ]
     .concat()
 }
