@@ -16,6 +16,9 @@ _fusex() {
             ",$1")
                 cmd="fusex"
                 ;;
+            fusex,bpf-load)
+                cmd="fusex__subcmd__bpf__subcmd__load"
+                ;;
             fusex,bpf-stats)
                 cmd="fusex__subcmd__bpf__subcmd__stats"
                 ;;
@@ -59,12 +62,54 @@ _fusex() {
 
     case "${cmd}" in
         fusex)
-            opts="-h -V --help --version bpf-stats crash-test doctor mount splice-bench supervise umount"
+            opts="-h -V --help --version bpf-load bpf-stats crash-test doctor mount splice-bench supervise umount"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        fusex__subcmd__bpf__subcmd__load)
+            opts="-h -V --tier --ttl --negative-ttl --opcodes --xattrs --entries --pin --probe --detach --list --dump --json --help --version"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --tier)
+                    COMPREPLY=($(compgen -W "hook" -- "${cur}"))
+                    return 0
+                    ;;
+                --ttl)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --negative-ttl)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --opcodes)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --xattrs)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --entries)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --pin)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

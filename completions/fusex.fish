@@ -26,6 +26,7 @@ end
 
 complete -c fusex -n "__fish_fusex_needs_command" -s h -l help -d 'Print help'
 complete -c fusex -n "__fish_fusex_needs_command" -s V -l version -d 'Print version'
+complete -c fusex -n "__fish_fusex_needs_command" -f -a "bpf-load" -d 'Answer requests of a mount in the kernel'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "bpf-stats" -d 'Show what FUSE mounts are doing, whoever serves them'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "crash-test" -d 'Kill the processes of a mount, and see whether anybody notices'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "doctor" -d 'Look at what this machine can and cannot do'
@@ -33,6 +34,20 @@ complete -c fusex -n "__fish_fusex_needs_command" -f -a "mount" -d 'Mount a dire
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "splice-bench" -d 'Measure how bytes travel on this machine: copied, or by splice'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "supervise" -d 'Mount and stay in the foreground as a service, or talk to the supervisor of a mount'
 complete -c fusex -n "__fish_fusex_needs_command" -f -a "umount" -d 'Take a FUSE mount away'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l tier -d 'What the kernel must be able to do, or nothing is loaded' -r -f -a "hook\t'Requests are answered in the kernel'"
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l ttl -d 'So long may an answer be given, in seconds [default: as long as the server says; extended attributes and what else it says no time of 1 s]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l negative-ttl -d 'The same for names and extended attributes that are not there' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l opcodes -d 'Answer these: lookup, getattr, getxattr, listxattr, statfs, readlink, access [default: all but access, whose callers are told apart without their supplementary groups]' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l xattrs -d 'Answer for these extended attributes only: names, or beginnings such as \'user.*\'' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l entries -d 'Keep so many names, nodes and values, each; the least used ones go' -r
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l pin -d 'Pin maps and programs below DIR, which is in a BPF file system' -r -F
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l probe -d 'Say what the running kernel can do, and what is missing for more; then end'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l detach -d 'Take the programs of the mount away'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l list -d 'List what is loaded, with counts'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l dump -d 'Print what the maps of the mount hold'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -l json -d 'Print JSON: one object'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c fusex -n "__fish_fusex_using_subcommand bpf-load" -s V -l version -d 'Print version'
 complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -s i -l interval -d 'So many seconds from one report to the next, such as 5 or 0.5 [default: 1]' -r
 complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -s c -l count -d 'End after so many reports [default: go on until interrupted]' -r
 complete -c fusex -n "__fish_fusex_using_subcommand bpf-stats" -l top -d 'Also show the N processes and the N nodes that caused the most requests [default: 0, and 10 with \'--live\']' -r

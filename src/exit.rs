@@ -54,6 +54,13 @@ Exit status:
   2   incorrect invocation, or the test could not be run
   77  no privilege or no kernel support: nothing was tested";
 
+/// The same of `fusex bpf-load`.
+pub const BPF_LOAD_STATUS: &str = "\
+Exit status:
+  0   success
+  1   incorrect invocation, or no such mount
+  2   this kernel or this mount cannot do it, or nothing is loaded";
+
 /// The same of `fusex bpf-stats`.
 pub const BPF_STATS_STATUS: &str = "\
 Exit status:

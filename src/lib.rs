@@ -25,7 +25,7 @@
 //! | [`session`] | INIT, dispatch, serving threads, interrupts |
 //! | [`fs`] | the [`fs::Filesystem`] trait; passthrough, mem, merge |
 //! | [`recovery`] | request slots (the arena and the journal join them) |
-//! | [`bpf`] | BPF programs: loading, attaching, what they count |
+//! | [`bpf`] | BPF programs: loading, attaching, what they count, what they answer |
 //! | [`cli`], [`commands`] | the command line and what each subcommand does |
 //! | [`crash`] | crash tests: kill points, workload with oracle, verdict |
 //! | [`doctor`] | what a machine can do |

@@ -1,7 +1,7 @@
 //! README.md against the program: every opcode has its row, every mount option in it exists, and
 //! the exit codes are those of `--help`.
 
-use fusex::exit::{BPF_STATS_STATUS, CRASH_TEST_STATUS, EXIT_STATUS};
+use fusex::exit::{BPF_LOAD_STATUS, BPF_STATS_STATUS, CRASH_TEST_STATUS, EXIT_STATUS};
 use fusex::mount::options;
 use fusex::wire::opcode::TABLE;
 
@@ -51,6 +51,7 @@ fn the_exit_codes_are_those_of_the_help() {
     let sections = [
         ("### Exit codes", EXIT_STATUS),
         ("### In scripts and bug reports", CRASH_TEST_STATUS),
+        ("### Exit codes of bpf-load", BPF_LOAD_STATUS),
         ("### Exit codes of bpf-stats", BPF_STATS_STATUS),
     ];
     for (heading, status) in sections {

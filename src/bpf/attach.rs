@@ -23,7 +23,7 @@ const EVENTS_BYTES: u32 = 1 << 20;
 /// Processes and nodes that are counted, each.
 const PARTIES: u32 = 8192;
 /// What it takes to load a program.
-const PRIVILEGE: &str = "run as root, or with CAP_BPF and CAP_PERFMON";
+pub(super) const PRIVILEGE: &str = "run as root, or with CAP_BPF and CAP_PERFMON";
 
 /// What a measurement is for.
 #[derive(Clone, Copy, Debug, Default)]
@@ -202,7 +202,7 @@ fn operations(cpus: usize) -> u32 {
 }
 
 /// What libbpf says while `work` runs, which becomes the error's reason.
-fn heard<T>(work: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, String> {
+pub(super) fn heard<T>(work: impl FnOnce() -> libbpf_rs::Result<T>) -> Result<T, String> {
     static SAID: Mutex<Vec<String>> = Mutex::new(Vec::new());
     // libbpf has one printer for the whole process.
     static ONE: Mutex<()> = Mutex::new(());

@@ -383,7 +383,7 @@ fn parties(map: &impl Entries) -> Result<Vec<(u32, u64, Party)>> {
 }
 
 /// All keys of a map with their values.
-trait Entries: MapCore {
+pub(super) trait Entries: MapCore {
     fn all(&self) -> Result<Vec<(Vec<u8>, Vec<u8>)>> {
         let whole = self.max_entries().max(1);
         let batches = self.lookup_batch(whole, MapFlags::ANY, MapFlags::ANY)?;
@@ -394,7 +394,7 @@ trait Entries: MapCore {
 impl<M: MapCore> Entries for M {}
 
 /// An entry, or a part of one.
-fn read<T: FromBytes>(bytes: &[u8], map: &str) -> Result<T> {
+pub(super) fn read<T: FromBytes>(bytes: &[u8], map: &str) -> Result<T> {
     let unexpected = || anyhow::anyhow!("BPF map {map}: entries of an unexpected size");
     T::read_from_bytes(bytes).map_err(|_| unexpected())
 }

@@ -11,11 +11,13 @@ macro_rules! skeleton {
             clippy::undocumented_unsafe_blocks,
             rustdoc::all
         )]
-        pub(super) mod $name {
+        pub(in crate::bpf) mod $name {
             include!(concat!(env!("OUT_DIR"), "/", stringify!($name), ".skel.rs"));
         }
     };
 }
 
+skeleton!(extfuse);
+skeleton!(lsm);
 skeleton!(reads);
 skeleton!(stats);

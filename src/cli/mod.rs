@@ -3,6 +3,7 @@
 //! [`main`] is the whole program: parse, set up the log, run, map to an exit code. Every error
 //! comes out once, as one line: `fusex: what: cause: cure`.
 
+pub mod bpf_load;
 pub mod bpf_stats;
 pub mod crash_test;
 pub mod doctor;
@@ -36,6 +37,7 @@ struct Fusex {
 
 #[derive(Debug, clap::Subcommand)]
 enum Subcommand {
+    BpfLoad(bpf_load::BpfLoadArgs),
     BpfStats(bpf_stats::BpfStatsArgs),
     CrashTest(Box<crash_test::CrashTestArgs>),
     Doctor(doctor::DoctorArgs),
@@ -103,6 +105,10 @@ fn parse(arguments: &[OsString]) -> anyhow::Result<Option<Subcommand>> {
 fn run(subcommand: Option<Subcommand>) -> anyhow::Result<Exit> {
     match subcommand {
         None => Ok(Exit::Success),
+        Some(Subcommand::BpfLoad(args)) => {
+            start_log(LevelFilter::WARN);
+            commands::bpf_load::run(&args.check()?)
+        }
         Some(Subcommand::BpfStats(args)) => {
             start_log(LevelFilter::WARN);
             commands::bpf_stats::run(&args.check()?)

@@ -1,9 +1,11 @@
 //! What the subcommands do, one file each. The command line is [`crate::cli`]'s.
 
+pub mod bpf_load;
 pub mod bpf_stats;
 pub mod crash_test;
 pub mod doctor;
 pub mod mount;
+mod mounts;
 mod serve;
 pub mod splice_bench;
 pub mod supervise;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::time::Duration;
 
+use super::options::Kernel;
 use super::{MountError, Mountpoint, mountinfo};
 use crate::Errno;
 
@@ -105,29 +106,33 @@ fn patient_stat(path: &Path) -> io::Result<std::fs::Metadata> {
     }
 }
 
-/// Opens `/dev/fuse`.
-pub(super) fn open_device() -> Result<OwnedFd, MountError> {
-    let device: io::Result<File> = OpenOptions::new().read(true).write(true).open("/dev/fuse");
-    device.map(OwnedFd::from).map_err(|error| device_error(errno_of(&error)))
+/// Opens the device.
+pub(super) fn open_device(kernel: Kernel) -> Result<OwnedFd, MountError> {
+    let device: io::Result<File> = OpenOptions::new().read(true).write(true).open(kernel.device());
+    device.map(OwnedFd::from).map_err(|error| device_error(kernel, errno_of(&error)))
 }
 
 /// That `/dev/fuse` exists: to be opened by `fusermount3`, which may have the permission.
 pub(super) fn device_exists() -> Result<(), MountError> {
     match Path::new("/dev/fuse").symlink_metadata() {
         Ok(_) => Ok(()),
-        Err(error) => Err(device_error(errno_of(&error))),
+        Err(error) => Err(device_error(Kernel::Fuse, errno_of(&error))),
     }
 }
 
-fn device_error(errno: Errno) -> MountError {
+fn device_error(kernel: Kernel, errno: Errno) -> MountError {
     let cure = match errno {
+        Errno::ENOENT | Errno::ENODEV | Errno::ENXIO if kernel == Kernel::Fusebpf => {
+            "load the module with 'modprobe fusebpf'; it is built from kernel/ of fusex"
+        }
         Errno::ENOENT | Errno::ENODEV | Errno::ENXIO => "load FUSE with 'modprobe fuse'",
+        Errno::EACCES if kernel == Kernel::Fusebpf => "run as root",
         Errno::EACCES => "run as root, or allow it with 'chmod 666 /dev/fuse'",
-        Errno::EPERM => "the container must be allowed to use the device (10:229)",
+        Errno::EPERM => "the container must be allowed to use the device",
         Errno::EMFILE | Errno::ENFILE => "raise the limit of open files ('ulimit -n')",
-        _ => "see whether it is the character device 10:229",
+        _ => "see whether it is the kernel's character device",
     };
-    MountError::Device { errno, cure }
+    MountError::Device { device: kernel.device(), errno, cure }
 }
 
 fn at_mountpoint(path: &Path, error: io::Error) -> MountError {

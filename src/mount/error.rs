@@ -77,9 +77,11 @@ pub enum MountError {
         path: PathBuf,
     },
 
-    /// `/dev/fuse` cannot be opened.
-    #[error("/dev/fuse: {}: {cure}", errno.desc())]
+    /// The device cannot be opened.
+    #[error("{device}: {}: {cure}", errno.desc())]
     Device {
+        /// `/dev/fuse` or `/dev/fusebpf`.
+        device: &'static str,
         /// What open(2) said.
         errno: Errno,
         /// What the user can do.
@@ -105,6 +107,10 @@ pub enum MountError {
         /// What the user can do.
         cure: &'static str,
     },
+
+    /// `fusermount3` knows no other FUSE than the kernel's own.
+    #[error("kernel=fusebpf: fusermount3 cannot mount it: run as root")]
+    NotByFusermount,
 
     /// `fusermount3` is not installed, and only root can do without it.
     #[error("fusermount3: not found: install the package fuse3, or run as root")]
@@ -186,6 +192,7 @@ impl MountError {
             | MountError::NoSandbox
             | MountError::SupervisedRing
             | MountError::SingleRing
+            | MountError::NotByFusermount
             | MountError::Handover { .. }
             | MountError::Preopened { .. } => Exit::Usage,
             MountError::Fusermount { permission: true, .. } => Exit::Usage,

@@ -11,7 +11,7 @@ use crate::Errno;
 /// Opens `/dev/fuse` and mounts it at `path`.
 pub(super) fn mount(path: &Path, label: &str, options: &Options) -> Result<OwnedFd, MountError> {
     let mode = check::directory_mode(path)?;
-    let device = check::open_device()?;
+    let device = check::open_device(options.kernel)?;
     let data = options.kernel_data(KernelData {
         fd: device.as_raw_fd(),
         mode,

@@ -23,7 +23,7 @@ use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
 pub use error::MountError;
-pub use options::{Cache, OptionError, Options};
+pub use options::{Cache, Kernel, OptionError, Options};
 pub use unmount::{find, unmount, without_last};
 
 use crate::Errno;
@@ -87,6 +87,8 @@ pub fn mount(
     };
     let (device, method) = if nix::unistd::geteuid().is_root() {
         (kernel::mount(path, source_label, options)?, Method::Kernel)
+    } else if options.kernel != Kernel::Fuse {
+        return Err(MountError::NotByFusermount);
     } else {
         (fusermount::mount(path, source_label, options)?, Method::Fusermount)
     };

@@ -37,7 +37,7 @@ impl Entry {
     /// Whether a FUSE server is behind it.
     pub fn is_fuse(&self) -> bool {
         let kind = self.fs_type.split('.').next().unwrap_or_default();
-        matches!(kind, "fuse" | "fuseblk")
+        matches!(kind, "fuse" | "fuseblk" | "fusebpf")
     }
 
     /// The FUSE connection's id: the file system's device number as the kernel keeps it. For

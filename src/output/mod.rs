@@ -3,6 +3,7 @@
 //! Exporters are pure: a report and a [`Look`] in, text out. Who calls them writes it.
 
 mod bar;
+pub mod bpf_load;
 pub mod crash;
 pub mod live;
 pub mod progress;

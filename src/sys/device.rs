@@ -52,9 +52,9 @@ pub fn writev(device: Fd, parts: &[IoSlice<'_>]) -> Result<usize, Errno> {
 
 /// Whether `fd` is /dev/fuse, and its mount is there.
 pub fn is_connected(fd: Fd) -> bool {
-    // include/linux/miscdevice.h: the character device 10:229.
-    let is_fuse = super::file::fstatx(fd)
-        .is_ok_and(|stat| (stat.stx_rdev_major, stat.stx_rdev_minor) == (10, 229));
+    // include/linux/miscdevice.h: the character device 10:229; that of the module fusebpf gets
+    // another second number each time.
+    let is_fuse = super::file::fstatx(fd).is_ok_and(|stat| stat.stx_rdev_major == 10);
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: libc::POLLIN, revents: 0 };
     // SAFETY: one struct pollfd is passed, and its count is 1.
     let polled = check(unsafe { libc::poll(&raw mut poll, 1, 0) });

@@ -62,7 +62,7 @@ fn what_is_wrong_is_said_in_a_line() {
         ),
         (
             "--matrix -t tmpfs",
-            "invalid value 'tmpfs' for '--type <TYPE>' [possible values: dir, mem]",
+            "invalid value 'tmpfs' for '--type <TYPE>' [possible values: dir, mem, merge]",
         ),
         (
             "--matrix --point nope",
@@ -71,7 +71,7 @@ fn what_is_wrong_is_said_in_a_line() {
         (
             "--matrix --without x",
             "invalid value 'x' for '--without <PROTECTION>': give one of journal, slots, \
-             forget-progress, append, backing, prefault",
+             forget-progress, append, backing, prefault, busy",
         ),
         ("--mount @ --pid 1", "invalid value '1' for '--pid <PID>': 1 is not in 2..=2147483647"),
     ] {
@@ -106,6 +106,9 @@ fn what_excludes_or_wants_each_other() {
         assert!(either.contains(&line), "{arguments}: {line}");
         assert_eq!(output.status.code(), Some(2), "{arguments}");
     }
+    let output = fusex(&["crash-test", "--kill-worker", "-t", "merge"]).output().unwrap();
+    let line = "fusex: -t merge: nothing can be changed there: --matrix alone tests it\n";
+    assert_eq!((output.status.code(), &*String::from_utf8_lossy(&output.stderr)), (Some(2), line));
     let storm = "<--kill-worker[=<N>]|--kill-supervisor[=<N>]|--mount <MOUNTPOINT>>";
     for (arguments, wanted) in [
         ("--short", "--matrix"),

@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bpf_load;
 mod bpf_stats;
 mod crash_test;
 mod doctor;

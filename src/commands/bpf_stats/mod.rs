@@ -3,7 +3,6 @@
 mod lines;
 pub mod listen;
 pub mod live;
-mod mounts;
 mod reports;
 
 use std::os::fd::AsFd;
@@ -16,7 +15,7 @@ use nix::poll::{PollFd, PollFlags, poll};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use super::print;
+use super::{mounts, print};
 use crate::cli::bpf_stats::{Config, Form};
 use crate::exit::{Exit, Failure};
 use crate::output::stats::{json, openmetrics, tier_text};

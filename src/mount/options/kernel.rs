@@ -24,10 +24,11 @@ pub struct KernelData {
 impl Options {
     /// The type for mount(2). `fsname=` alone says that the user wants the plain form.
     pub fn kernel_type(&self) -> String {
+        let kernel = self.kernel.name();
         match (&self.subtype, &self.fsname) {
-            (Some(subtype), _) => format!("fuse.{subtype}"),
-            (None, Some(_)) => "fuse".to_string(),
-            (None, None) => format!("fuse.{SUBTYPE}"),
+            (Some(subtype), _) => format!("{kernel}.{subtype}"),
+            (None, Some(_)) => kernel.to_string(),
+            (None, None) => format!("{kernel}.{SUBTYPE}"),
         }
     }
 
@@ -114,6 +115,9 @@ mod tests {
             ("fsname=X", "fuse", "X"),
             ("subtype=y", "fuse.y", "/srv"),
             ("fsname=X,subtype=y", "fuse.y", "X"),
+            ("kernel=fusebpf", "fusebpf.fusex", "/srv"),
+            ("kernel=fusebpf,kernel=fuse", "fuse.fusex", "/srv"),
+            ("kernel=fusebpf,fsname=X", "fusebpf", "X"),
             (r"fsname=a\,b c", "fuse", "a,b c"),
         ] {
             let options = options(given);

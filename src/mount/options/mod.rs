@@ -33,6 +33,34 @@ pub enum Cache {
     Always,
 }
 
+/// Whose FUSE in the kernel.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Kernel {
+    /// The kernel's own.
+    #[default]
+    Fuse,
+    /// That of the module fusebpf, whose requests BPF programs can answer (`fusex bpf-load`).
+    Fusebpf,
+}
+
+impl Kernel {
+    /// The type of its mounts.
+    pub fn name(self) -> &'static str {
+        match self {
+            Kernel::Fuse => "fuse",
+            Kernel::Fusebpf => "fusebpf",
+        }
+    }
+
+    /// Its device.
+    pub fn device(self) -> &'static str {
+        match self {
+            Kernel::Fuse => "/dev/fuse",
+            Kernel::Fusebpf => "/dev/fusebpf",
+        }
+    }
+}
+
 /// What `-o` said. Sizes are in bytes; what is `None` was not given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Options {
@@ -45,6 +73,8 @@ pub struct Options {
     pub default_permissions: bool,
     /// Unmount when the serving process is gone, however it ended.
     pub auto_unmount: bool,
+    /// Whose FUSE in the kernel.
+    pub kernel: Kernel,
     /// Source in the mount table.
     pub fsname: Option<String>,
     /// Second half of the type in the mount table.
@@ -94,6 +124,7 @@ impl Default for Options {
             allow_root: false,
             default_permissions: false,
             auto_unmount: false,
+            kernel: Kernel::Fuse,
             fsname: None,
             subtype: None,
             max_read: None,

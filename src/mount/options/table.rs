@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use nix::mount::MsFlags;
 
 use super::values::{flags, granularity, number, power_of_two, seconds, short, size, text};
-use super::{Cache, OptionError, Options};
+use super::{Cache, Kernel, OptionError, Options};
 
 /// Largest request that the kernel can be asked for: 65535 pages, rounded up, in bytes.
 const MAX_REQUEST: u32 = 256 << 20;
@@ -57,6 +57,8 @@ pub(super) static TABLE: &[Row] = &[
         "the kernel checks permissions (default with allow_other, allow_root and -t mem)"),
     row("auto_unmount", Switch(|o| o.auto_unmount = true),
         "unmount when the serving process is gone, however it ended"),
+    row("kernel", Value("fuse|fusebpf", |o, v| { kernel(v).map(|kernel| o.kernel = kernel) }),
+        "whose FUSE: the kernel's own, or that of the module fusebpf, for 'fusex bpf-load' (default: fuse)"),
     row("max_read", Value("BYTES", |o, v| { o.max_read = Some(size(v, 4096..=MAX_REQUEST)?); Ok(()) }),
         "largest read request, bytes, 4096 or more (default: the kernel's)"),
     row("max_write", Value("BYTES", |o, v| { o.max_write = Some(size(v, 4096..=MAX_REQUEST)?); Ok(()) }),
@@ -234,6 +236,14 @@ pub(super) fn flag_names(flags: MsFlags) -> impl Iterator<Item = &'static str> {
         Set(flag) if flags.contains(flag) => Some(row.name),
         _ => None,
     })
+}
+
+fn kernel(value: &[u8]) -> Result<Kernel, String> {
+    match value {
+        b"fuse" => Ok(Kernel::Fuse),
+        b"fusebpf" => Ok(Kernel::Fusebpf),
+        _ => Err("fuse or fusebpf".to_string()),
+    }
 }
 
 fn cache(value: &[u8]) -> Result<Cache, String> {

@@ -12,7 +12,7 @@ fn message(string: &str) -> String {
 
 #[test]
 fn everything_has_its_field() {
-    let all = "allow_other,default_permissions,auto_unmount,fsname=f,subtype=s,max_read=8K,\
+    let all = "allow_other,default_permissions,auto_unmount,kernel=fusebpf,fsname=f,subtype=s,max_read=8K,\
                blksize=4096,max_write=1M,max_readahead=0,max_background=12,\
                congestion_threshold=9,time_gran=1000,clone_fd,max_threads=4,entry_timeout=1.5,\
                attr_timeout=0.25,negative_timeout=0,source=/a b,writeback,cache=never,\
@@ -22,6 +22,7 @@ fn everything_has_its_field() {
         allow_root: false,
         default_permissions: true,
         auto_unmount: true,
+        kernel: Kernel::Fusebpf,
         fsname: Some("f".into()),
         subtype: Some("s".into()),
         max_read: Some(8192),

@@ -56,7 +56,7 @@ pub fn tier(tier: &stats::tier::Tier) -> String {
 
 /// One line. What a terminal would take for a command can only be within a string, where JSON
 /// has another way to write it.
-pub(super) fn line(value: &impl Serialize) -> String {
+pub(in crate::output) fn line(value: &impl Serialize) -> String {
     // Keys are strings and numbers are finite, so it does not fail.
     let text = serde_json::to_string(value).unwrap_or_default();
     let mut safe = String::with_capacity(text.len() + 1);
