@@ -280,7 +280,7 @@ _fusex() {
             return 0
             ;;
         fusex__subcmd__mount)
-            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --transport --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version"
+            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --transport --follow --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -376,7 +376,7 @@ _fusex() {
             return 0
             ;;
         fusex__subcmd__supervise)
-            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --transport --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version list status restart upgrade stop"
+            opts="-f -v -d -s -m -c -t -o -h -V --foreground --verbose --debug --single-threaded --multi-threaded --clone-fd --type --transport --follow --no-supervise --request-timeout --poison-after --restart-limit --no-resend --sandbox --core --help --version list status restart upgrade stop"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -1,4 +1,4 @@
-//! A serving thread follows its only caller to that one's CPU: that it does, and that nobody waits
+//! With `--follow` a serving thread follows its only caller to that one's CPU: that it does, and that nobody waits
 //! long where the CPUs are wanted by others.
 
 mod common;
@@ -75,7 +75,7 @@ fn a_caller_is_followed_for_as_long_as_it_asks() {
     if let Some(reason) = why_not() {
         skip!(reason);
     }
-    for mode in [&["--no-supervise"][..], &[]] {
+    for mode in [&["--follow", "--no-supervise"][..], &["--follow"]] {
         let mount = Mount::new(mode);
         let workers: Vec<u32> =
             mount.place().servers().iter().map(|pid| pid.as_raw() as u32).collect();
@@ -89,7 +89,7 @@ fn a_caller_is_followed_for_as_long_as_it_asks() {
 #[test]
 fn two_callers_are_not_followed() {
     need_mounts!();
-    let mount = Mount::new(&["--no-supervise"]);
+    let mount = Mount::new(&["--follow", "--no-supervise"]);
     let point = mount.point();
     // Taking turns, each has to wait for the other one.
     let turn = AtomicBool::new(false);
@@ -124,7 +124,7 @@ fn who_wants_the_cpu_does_not_stop_a_mount() {
     if let Some(reason) = why_not() {
         skip!(reason);
     }
-    let (mount, ended) = (Mount::new(&["--no-supervise"]), AtomicBool::new(false));
+    let (mount, ended) = (Mount::new(&["--follow", "--no-supervise"]), AtomicBool::new(false));
     let (ended, point) = (&ended, mount.point());
     std::thread::scope(|scope| {
         let _ending = Ending(ended);

@@ -19,38 +19,7 @@ static long (*bpf_map_update_elem)(void *map, const void *key, const void *value
 	(void *)BPF_FUNC_map_update_elem;
 static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)BPF_FUNC_map_delete_elem;
 
-enum notice { INVAL_ATTR = 0x80000000, INVAL_INODE, INVAL_ENTRY };
-
-struct fuse_bpf_ctx {
-	__u64 nodeid;
-	__u32 opcode;
-	__u32 uid;
-	__u32 gid;
-	__u32 pid;
-	__s32 error;
-	__u32 in_numargs;
-	__u32 out_numargs;
-	__u32 connection;
-	__u64 attr_version;
-	__u32 raced;
-};
-
-struct fuse_bpf_ops {
-	int (*handle)(struct fuse_bpf_ctx *ctx);
-	void (*done)(struct fuse_bpf_ctx *ctx);
-	__u32 connection;
-	__u32 flags;
-	char name[16];
-};
-
-extern int fuse_bpf_in_size(const struct fuse_bpf_ctx *ctx, __u32 arg) __ksym;
-extern int fuse_bpf_read_in(const struct fuse_bpf_ctx *ctx, __u32 arg, __u32 offset, void *to,
-			    __u32 to__sz) __ksym;
-extern int fuse_bpf_out_size(const struct fuse_bpf_ctx *ctx, __u32 arg) __ksym;
-extern int fuse_bpf_read_out(const struct fuse_bpf_ctx *ctx, __u32 arg, __u32 offset, void *to,
-			     __u32 to__sz) __ksym;
-extern int fuse_bpf_write_out(struct fuse_bpf_ctx *ctx, __u32 arg, __u32 offset, const void *from,
-			      __u32 from__sz) __ksym;
+#include "fuse_bpf.h"
 
 #define NAME 32
 #define VALUE 64
@@ -122,7 +91,7 @@ enum mode {
 	UPCALL,
 };
 
-/* How often `done` saw what: by opcode, then raced answers, INVAL_ATTR, INODE and ENTRY. */
+/* How often `done` saw what: by opcode, then raced answers, FUSE_BPF_INVAL_ATTR, INODE and ENTRY. */
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);
 	__uint(max_entries, 132);
@@ -370,7 +339,7 @@ static void drop(struct fuse_bpf_ctx *ctx)
 	case FUSE_SYMLINK:
 	case FUSE_UNLINK:
 	case FUSE_RMDIR:
-	case INVAL_ENTRY:
+	case FUSE_BPF_INVAL_ENTRY:
 		return drop_name(ctx, 0, nodeid);
 	case FUSE_CREATE:
 	case FUSE_MKNOD:
@@ -390,7 +359,7 @@ static void drop(struct fuse_bpf_ctx *ctx)
 		if (!read_name(ctx, ctx->opcode == FUSE_SETXATTR ? 1 : 0, &key))
 			bpf_map_delete_elem(&xattrs, &key);
 		return;
-	case INVAL_ATTR:
+	case FUSE_BPF_INVAL_ATTR:
 		fuse_bpf_read_in(ctx, 0, 0, &mask, sizeof(mask));
 		/* When something was read last is of no interest. */
 		if (mask == STATX_ATIME)
@@ -399,7 +368,7 @@ static void drop(struct fuse_bpf_ctx *ctx)
 	case FUSE_SETATTR:
 	case FUSE_WRITE:
 	case FUSE_FORGET:
-	case INVAL_INODE:
+	case FUSE_BPF_INVAL_INODE:
 		bpf_map_delete_elem(&attrs, &nodeid);
 	}
 }
@@ -413,7 +382,7 @@ void done(unsigned long long *args)
 	/* It is too late to write. */
 	if (fuse_bpf_write_out(ctx, 0, 0, &how, 0) != -EPERM)
 		return;
-	count(ctx->opcode < 128 ? ctx->opcode : ctx->opcode - INVAL_ATTR + 129);
+	count(ctx->opcode < 128 ? ctx->opcode : ctx->opcode - FUSE_BPF_INVAL_ATTR + 129);
 	drop(ctx);
 	if (get_mode() == UPCALL)
 		return;

@@ -90,6 +90,7 @@ impl From<HelperArgs> for MountArgs {
             fake: helper.fake,
             sloppy: helper.sloppy,
             transport: Default::default(),
+            follow: false,
             namespace: helper.namespace,
         }
     }

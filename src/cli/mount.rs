@@ -62,6 +62,10 @@ pub struct MountArgs {
     #[arg(long, value_enum, value_name = "HOW", default_value_t = Transport::Auto)]
     pub transport: Transport,
 
+    /// Serve a caller that is alone on its own CPU, and only while nobody else wants that
+    #[arg(long, conflicts_with = "single_threaded")]
+    pub follow: bool,
+
     /// Mount options, separated by commas; may be repeated
     #[arg(short, value_name = "OPTIONS")]
     pub options: Vec<OsString>,
@@ -169,6 +173,8 @@ pub struct MountConfig {
     pub single_threaded: bool,
     /// How requests and replies travel.
     pub transport: Transport,
+    /// A caller that is alone is served on its own CPU.
+    pub follow: bool,
     /// `None`: one process serves, and the mount ends with it.
     pub supervision: Option<Supervision>,
     /// What another program had, in whose place this one goes on.
@@ -287,6 +293,7 @@ impl MountArgs {
             fake: self.fake,
             single_threaded: self.single_threaded,
             transport: self.transport,
+            follow: self.follow,
             handover,
             supervision: (!self.no_supervise).then(|| self.supervision()),
             options,
@@ -366,6 +373,7 @@ mod tests {
             fake: false,
             single_threaded: false,
             transport: Transport::Auto,
+            follow: false,
             handover: None,
             supervision: Some(Supervision {
                 request_timeout: None,

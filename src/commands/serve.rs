@@ -132,6 +132,7 @@ fn session_config(config: &MountConfig) -> SessionConfig {
         spin: default.spin,
         one_device: config.is_durable(),
         transport: config.transport,
+        follow: config.follow,
         only_user: only_user.then(|| nix::unistd::geteuid().as_raw()),
     }
 }

@@ -13,8 +13,10 @@
 //! * It does not look for the next request before it sleeps: the caller cannot send it meanwhile.
 //!
 //! What may go wrong: such a thread does not run while a busy third party has the CPU. The
-//! watcher sees that within some ticks (15 ms), makes it one like others again ([`Place::free`]), and
-//! it does not follow for a while. Until then a worker that is killed would take as long to end. A thread is also set free before it waits for anything, when
+//! watcher sees that within some ticks, makes it one like others again ([`Place::free`]), and it
+//! does not follow for a while. It does not see one that gets on slowly, and it dies with a worker
+//! that is killed: on a machine whose CPUs are all busy, where tests were seen to wait for seconds,
+//! such a mount is slower, and so is the end of its worker. So it is to be asked for. A thread is also set free before it waits for anything, when
 //! another caller asks, when large pieces are moved (where caller and server have something to do
 //! at the same time), and when nothing is asked any more.
 //!

@@ -83,6 +83,8 @@ pub struct SessionConfig {
     pub one_device: bool,
     /// How requests and replies travel.
     pub transport: Transport,
+    /// A caller that is alone is served on its own CPU, with several threads.
+    pub follow: bool,
     /// Only this user and root are served (`allow_root`).
     pub only_user: Option<u32>,
 }
@@ -100,6 +102,7 @@ impl Default for SessionConfig {
             spin: Duration::from_micros(50),
             one_device: false,
             transport: Transport::Auto,
+            follow: false,
             only_user: None,
         }
     }

@@ -227,7 +227,7 @@ pub(super) fn serve<F: Filesystem>(shared: &Arc<Shared<F>>) -> Result<(), Sessio
     let pool = Arc::new(Pool {
         turns: Turns::new(),
         shared: shared.clone(),
-        home: Home::new().map(Arc::new),
+        home: shared.config.follow.then(Home::new).flatten().map(Arc::new),
         max_threads: max_threads.min(shared.slots.count()),
         // The callers need CPUs too: a second reader on a machine of two makes all slower.
         max_turns: (shared.cpus / 2).clamp(1, max_threads),
@@ -321,6 +321,8 @@ impl<F: Filesystem> Pool<F> {
         })));
         let result = self.serve_requests(thread, server, turn);
         YIELD.set(None);
+        // Nobody looks after it from here on.
+        thread.place.free(thread.id());
         self.turns.end(result.err());
     }
 

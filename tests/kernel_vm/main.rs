@@ -30,11 +30,12 @@ fn run(command: &mut Command) -> Result<String, String> {
 }
 
 /// Compiles the programs.
-fn compile(source: &Path, object: &Path) {
+fn compile(root: &Path, object: &Path) {
     let include = format!("/usr/include/{}-linux-gnu", std::env::consts::ARCH);
     let options = ["-target", "bpf", "-ffreestanding", "-O2", "-g", "-mcpu=v3", "-Wall", "-Werror"];
     let mut clang = Command::new("clang");
-    clang.args(options).args(["-idirafter", &include, "-c"]).arg(source).arg("-o").arg(object);
+    clang.args(options).args(["-idirafter", &include, "-I"]).arg(root.join("bpf/include"));
+    clang.arg("-c").arg(root.join("kernel/test/answers.bpf.c")).arg("-o").arg(object);
     run(&mut clang).unwrap();
 }
 
@@ -43,7 +44,7 @@ fn in_the_machine(directory: &Path) -> Result<String, String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let module = run(&mut Command::new(root.join("kernel/build.sh")))?;
     let object = directory.join("answers.o");
-    compile(&root.join("kernel/test/answers.bpf.c"), &object);
+    compile(root, &object);
     let script = directory.join("script");
     let test = format!("exec {INSIDE} --exact machine::all --ignored --nocapture 2>&1\n");
     std::fs::write(&script, test).unwrap();
